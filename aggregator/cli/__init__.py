@@ -1,0 +1,1 @@
+"""`skerry`: the command line for the people of a fleet."""

@@ -1,0 +1,1 @@
+"""The commands on storage domains, pools and disks."""

@@ -1,0 +1,1 @@
+"""Ask things of nodes, remember what was asked, and see it through."""

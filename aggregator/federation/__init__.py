@@ -1,0 +1,1 @@
+"""Mirror what the nodes say: deltas in, one View out."""

@@ -1,0 +1,1 @@
+"""Keep what only the aggregator owns: who leads, the CA, the sealed copy."""

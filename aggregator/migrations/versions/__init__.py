@@ -1,0 +1,1 @@
+"""One module for each step of the schema; each names the step before it."""

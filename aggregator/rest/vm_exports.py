@@ -1,0 +1,21 @@
+"""Export VMs to export storage domains, as oVirt's clients ask for it."""
+
+from aggregator.rest import parents, replies
+from aggregator.rest.body import Incomplete
+from aggregator.rest.call import Call, Reply
+from aggregator.rest.devices import VmRow
+from node.model import export_verbs
+from node.model.exports import ExportVm
+
+
+def export(call: Call, row: VmRow) -> Reply:
+    """Copy a VM as it is now: without its snapshots, whether or not that is asked."""
+    if call.body.boolean("exclusive"):
+        raise replies.NotDoneYet("what was exported before is not overwritten")
+    place = parents.storage_domain(call.context, call.body.child("storage_domain"))
+    if place is None:
+        raise Incomplete("Action [storageDomain.id|name] required for export")
+    request = ExportVm(place.storage_domain_id)
+    verb = export_verbs.VM_EXPORT
+    order = replies.storage_order(call, verb, row.vm.vm_id, request)
+    return replies.follow(call, order)

@@ -1,0 +1,1 @@
+"""The API of a node: one blueprint for each resource, three faces."""

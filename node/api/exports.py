@@ -1,0 +1,21 @@
+"""Serve the export of VMs."""
+
+import flask
+
+from node.http import face
+from node.model import export_verbs as verbs
+from node.model.exports import ExportVm
+from node.model.ids import VmId
+from node.model.job import Job
+from node.vm.exporting import Exporter
+
+
+def blueprint(exporter: Exporter) -> flask.Blueprint:
+    """Return the routes of exports."""
+    routes = flask.Blueprint("exports", __name__)
+
+    def export(request: ExportVm, vm_id: str) -> Job:
+        return exporter.export(VmId(vm_id), request)
+
+    face.bind(routes, verbs.VM_EXPORT, export)
+    return routes

@@ -1,0 +1,1 @@
+"""What both command lines share: `skerry-node` on a node, `skerry` for a fleet."""

@@ -1,0 +1,57 @@
+"""What VMs and storage agree on about export storage domains."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from node.errors import Conflict
+from node.jobs import Progress
+from node.model.ids import DiskId, PoolId, StorageDomainId
+from node.model.vm import Vm
+
+
+class NotAnExport(Conflict):
+    """VMs are exported to an active export storage domain of their pool."""
+
+    code = "storage_domain_is_no_export"
+    remedy = "Make one with --class export, attach it to the pool and activate it."
+
+
+class VmExported(Conflict):
+    """The VM lies there already, as it was before."""
+
+    code = "vm_exported_before"
+    remedy = "Take another export storage domain: what lies there stays."
+
+
+class Exports(Protocol):
+    """Who writes VMs to export storage domains; `node.storage.pools.exports` does."""
+
+    def check(self, vm: Vm, target: StorageDomainId) -> None: ...
+
+    def is_done(self, vm: Vm, target: StorageDomainId, at: str) -> bool: ...
+
+    def write(
+        self,
+        vm: Vm,
+        target: StorageDomainId,
+        at: str,
+        progress: Progress,
+        check_idle: Callable[[], None],
+    ) -> None: ...
+
+    def check_import(self, vm: Vm) -> None:
+        """Refuse a new VM whose place is no data domain, or whose disks are there."""
+
+    def bring(
+        self,
+        vm: Vm,
+        origin: StorageDomainId,
+        sources: Mapping[DiskId, DiskId],
+        progress: Progress,
+    ) -> None:
+        """Copy the disks of a new VM or template, and define it: all, or nothing.
+
+        `sources` are what its disks are copies of, on the export domain `origin`.
+        """
+
+    def go_on(self, pool_id: PoolId | None, progress: Progress) -> None: ...

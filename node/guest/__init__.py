@@ -1,0 +1,1 @@
+"""What the guest says of itself, by its agent."""

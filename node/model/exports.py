@@ -1,0 +1,15 @@
+"""What is asked of export storage domains."""
+
+from dataclasses import dataclass
+
+from node.model.ids import CorrelationId, JobId, StorageDomainId
+
+
+@dataclass(frozen=True, slots=True)
+class ExportVm:
+    """Copy a VM that is down, as it is now, to an export storage domain."""
+
+    storage_domain_id: StorageDomainId
+    job_id: JobId | None = None
+    generation: int | None = None
+    correlation_id: CorrelationId | None = None

@@ -1,0 +1,1 @@
+"""Decisions that a node and the aggregator share. Pure."""

@@ -1,0 +1,1 @@
+"""Files that guests' disks live in and start from."""

@@ -1,0 +1,111 @@
+"""Say what the export of a VM does with its disks, and what it locks.
+
+Pure. Planned anew whenever its job runs, from what lies there then.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from node.errors import Conflict
+from node.model.ids import DiskId, JobId, StorageDomainId, VmId
+from node.model.vm import Vm
+from node.storage.disks import tasks as disk_tasks
+from node.storage.disks.locks import Claim
+from node.storage.disks.tasks import Eyes
+from node.storage.formats import layout
+from node.storage.formats.layout import Layout
+from node.storage.formats.volume_meta import Allocation
+from node.storage.operations import export, facts
+from node.storage.operations.clone import Twin
+from node.storage.operations.copy import CopyOf
+from node.storage.operations.facts import Disk
+from node.storage.operations.plan import Plan
+
+
+class DiskExported(Conflict):
+    """A disk of that id lies on the export storage domain already."""
+
+    code = "disk_exported"
+    remedy = "Choose an export storage domain without it: what is there stays."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A disk of the VM."""
+
+    disk_id: DiskId
+    storage_domain_id: StorageDomainId
+    volume_id: str | None  # what the VM writes to; None: its only one
+
+
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """Copy the newest state of a VM's disks, and describe the VM beside them."""
+
+    vm_id: VmId
+    target: str  # an export storage domain
+    sources: tuple[Source, ...]
+    created_at_s: int
+
+    @property
+    def object_id(self) -> str:
+        """What its journal is about: the first disk, if there is one."""
+        return self.sources[0].disk_id if self.sources else self.vm_id
+
+    @property
+    def storage_domains(self) -> frozenset[str]:
+        """Return those that bear its disks; that of the copies is no place of disks."""
+        return frozenset(each.storage_domain_id for each in self.sources)
+
+    def claim(self, job_id: JobId) -> Claim:
+        """Return what nothing else may work on meanwhile."""
+        changed = frozenset[str](each.disk_id for each in self.sources)
+        places = ((each.storage_domain_id, each.disk_id) for each in self.sources)
+        return Claim(job_id, changed, frozenset(), frozenset(places))
+
+
+def sources(vm: Vm) -> tuple[Source, ...]:
+    """Return the disks of a VM that go along: not what it shares, or only reads."""
+    return tuple(
+        Source(disk.disk_id, disk.storage_domain_id, disk.volume_id)
+        for disk in vm.spec.disks
+        if disk.storage_domain_id is not None
+        and not disk.is_shared
+        and not disk.is_read_only
+    )
+
+
+def path(task: Exporting) -> PurePosixPath:
+    """Return where oVirt looks for the description of a VM that was exported."""
+    folder = Layout(PurePosixPath("/", task.target)).vm(task.vm_id)
+    return folder / f"{layout.check_id(task.vm_id)}.ovf"
+
+
+def leaf_id(disk: Disk, source: Source) -> str:
+    """Return the volume whose state is copied."""
+    return source.volume_id or disk_tasks.leaf_of(disk)
+
+
+def plan(task: Exporting, text: str, eyes: Eyes) -> Plan:
+    """Return the plan; NoSpace, DiskExported, and as `copy.make`."""
+    needed = Counter[str]()
+    twins = []
+    for each in task.sources:
+        source = eyes.look(each.storage_domain_id, each.disk_id)
+        volume_id = leaf_id(source.require(), each)
+        meta = facts.meta_of(source.require(), volume_id)
+        target = eyes.look(task.target, each.disk_id)
+        if target.disk is not None:
+            raise DiskExported(
+                f"disk {each.disk_id} lies on storage domain {task.target} already",
+                disk_id=each.disk_id,
+            )
+        is_thin = meta.allocation is Allocation.SPARSE
+        used = eyes.allocated_bytes(each.storage_domain_id, each.disk_id)
+        needed[task.target] += used if is_thin else meta.capacity_bytes
+        copied = CopyOf(each.disk_id, volume_id, task.created_at_s)
+        twins.append(Twin(source, volume_id, target, copied))
+    for storage_domain_id, size_bytes in needed.items():
+        disk_tasks.check_space(storage_domain_id, size_bytes, eyes)
+    return export.make(twins, path(task), text)

@@ -1,0 +1,1 @@
+"""What lies on a storage domain, byte for byte: read, checked and written. Pure."""

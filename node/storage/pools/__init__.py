@@ -1,0 +1,1 @@
+"""All pools of a node: what is reached, watched, told, and asked of it."""

@@ -1,0 +1,1 @@
+"""Move images in and out: tickets, and the course of each transfer."""

@@ -1,0 +1,1 @@
+"""Hold the doors: one module for each outside thing, no policy in it."""

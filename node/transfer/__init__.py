@@ -1,0 +1,1 @@
+"""The transfer server: disks in and out of a node over oVirt's imageio protocol."""

@@ -1,0 +1,1 @@
+"""Virtual machines: definition, life, recovery, figures."""

@@ -1,0 +1,1 @@
+"""The elements of a domain's XML, one device a file. Pure."""

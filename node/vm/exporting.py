@@ -1,0 +1,144 @@
+"""Export VMs that are down: a job of the pool's manager.
+
+The VM's lease is held meanwhile, so that nobody starts it. Run again after a restart
+of the agent, the job finds what it has done by the moment at which it was asked for.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
+
+from node import jobs, wire
+from node.clock import Clock, rfc3339
+from node.contract import snapshots
+from node.contract.exports import Exports
+from node.contract.volumes import Volumes
+from node.jobs import Jobs, Progress
+from node.model.exports import ExportVm
+from node.model.feed import Kind
+from node.model.ids import PoolId, StorageDomainId, VmId
+from node.model.job import Job
+from node.model.vm import Vm, VmEntry
+from node.store import Store
+from node.vm.register import VmRegister
+from node.vm.templates import check_down
+
+log = logging.getLogger(__name__)
+
+VERB: Final = "vm_export"
+
+
+class Holder(Protocol):
+    """Who lets nobody start a VM; `node.storage.pools.volumes` does."""
+
+    def holding(self, vm: Vm) -> AbstractContextManager[int | None]: ...
+
+
+class Lookout(Protocol):
+    """Who looks at VMs and knows them; `node.vm.lifecycle` does."""
+
+    def look_first(self, vm_id: VmId, progress: Progress) -> VmEntry: ...
+
+    def check_generation(self, vm_id: VmId, generation: int | None) -> None: ...
+
+
+class Exporter:
+    """The export of VMs. Any thread may call."""
+
+    def __init__(
+        self,
+        exports: Exports,
+        register: VmRegister,
+        lookout: Lookout,
+        volumes: Volumes,
+        holder: Holder,
+        store: Store,
+        job_queue: Jobs,
+        clock: Clock,
+    ) -> None:
+        self._exports = exports
+        self._register = register
+        self._lookout = lookout
+        self._volumes = volumes
+        self._holder = holder
+        self._store = store
+        self._jobs = job_queue
+        self._clock = clock
+
+    def export(self, vm_id: VmId, request: ExportVm) -> Job:
+        """Copy a VM to an export storage domain.
+
+        VmNotDown, InPreview, NotAnExport, VmExported, NotSpm; in the job NoSpace,
+        DiskLocked, DiskExported and VmRunsElsewhere as well.
+        """
+        if (known := self._known(request)) is not None:
+            return known
+        self._lookout.check_generation(vm_id, request.generation)
+        entry = self._register.get(vm_id)
+        vm = entry.vm
+        check_down(entry)
+        snapshots.check_settled(vm)
+        self._exports.check(vm, request.storage_domain_id)
+        asked: wire.Json = {
+            "vm_id": vm_id,
+            "pool_id": vm.spec.pool_id,
+            "storage_domain_id": request.storage_domain_id,
+            "at": rfc3339(self._clock.now()),
+        }
+        return self._jobs.submit(
+            VERB,
+            Kind.VM,
+            vm_id,
+            lambda progress: self._run(asked, progress),
+            job_id=request.job_id,
+            correlation_id=request.correlation_id,
+            arguments=asked,
+        )
+
+    def job_handlers(self) -> Mapping[str, jobs.Handler]:
+        """Return what runs an unfinished job of ours again, by verb."""
+        return {VERB: self._again}
+
+    def _known(self, request: ExportVm) -> Job | None:
+        """Return the job that was asked for before."""
+        if request.job_id is None:
+            return None
+        try:
+            job = self._jobs.get(request.job_id)
+        except jobs.JobUnknown:
+            return None
+        return job if job.verb == VERB else None
+
+    def _again(self, job: Job, arguments: wire.Json) -> jobs.Runner:
+        def run(progress: Progress) -> None:
+            pool_id = PoolId(arguments["pool_id"])
+            self._volumes.wait_for_pool(pool_id, progress.pause)
+            self._exports.go_on(pool_id, progress)
+            self._run(arguments, progress)
+
+        return run
+
+    def _run(self, asked: wire.Json, progress: Progress) -> None:
+        vm_id, at = VmId(asked["vm_id"]), str(asked["at"])
+        target = StorageDomainId(asked["storage_domain_id"])
+        vm = self._volumes.find(vm_id)
+        if vm is None:
+            raise snapshots.DefinitionChanged(f"VM {vm_id} was deleted")
+        if not self._exports.is_done(vm, target, at):
+            self._exports.check(vm, target)
+            check_down(self._lookout.look_first(vm_id, progress))
+            with self._holder.holding(vm):
+                is_idle = self._check_idle(vm_id)
+                self._exports.write(vm, target, at, progress, is_idle)
+        with self._store.change() as change:
+            change.event(
+                "vm_exported",
+                vm_id=vm_id,
+                correlation_id=progress.job.correlation_id,
+                name=vm.spec.name,
+            )
+        log.info("VM %s (%s) exported to %s", vm_id, vm.spec.name, target)
+
+    def _check_idle(self, vm_id: VmId) -> Callable[[], None]:
+        return lambda: check_down(self._register.get(vm_id))

@@ -1,0 +1,1 @@
+"""Hold every test of the project; a package, so that no test shadows product code."""

@@ -1,0 +1,237 @@
+"""Suspensions that meet another job, another run, or have to wait."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from node.contract import snapshots
+from node.contract.memories import MemoryMark
+from node.errors import Unavailable
+from node.model.ids import VmId
+from node.model.job import Job, JobState
+from node.model.requests import StartVm
+from node.model.storage import SnapshotState
+from node.model.storage_requests import (
+    CreateSnapshot,
+    DeleteSnapshot,
+    SnapshotPart,
+    SuspendVm,
+)
+from node.model.vm import Vm
+from node.storage.pools.memories import PoolMemories
+from node.system.hypervisor import Activity
+from node.vm import guest_parts, holding, live_disks, snapshot_tending
+from tests.contract import disks
+from tests.contract.test_vm_snapshots_elsewhere import BEGIN, FINISH, GUEST, Pair
+from tests.contract.test_vm_suspended import (
+    activity,
+    is_removed,
+    mark,
+    paired,
+    suspend,
+    suspend_all,
+    tend,
+)
+from tests.contract.vm_agent import ROOT, S1, S2, WAIT_S
+from tests.unit.node.storage.pools.nodes import wait_until
+from tests.unit.node.vm.examples import VM_ID
+
+pytestmark = disks.NEED_QEMU_UTILS
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    yield from paired(tmp_path, monkeypatch)
+
+
+def test_guest_runs_on_while_other_memories_are_written(pair: Pair) -> None:
+    suspend(pair.manager, BEGIN)
+    writers = pair.runner.snapshots.hibernator.writers
+    for _ in range(holding.WRITERS):
+        assert writers.acquire(blocking=False)
+    asked = SuspendVm(part=GUEST)
+    job = pair.runner.snapshots.hibernator.suspend(VM_ID, asked)
+    wait_until(lambda: pair.runner.node.jobs.get(job.job_id).step.startswith("waits"))
+    assert activity(pair.runner) is Activity.RUNNING
+    pair.runner.node.jobs.cancel(job.job_id)
+    assert pair.runner.end_of(job).state is JobState.CANCELLED
+    assert activity(pair.runner) is Activity.RUNNING
+    job = pair.runner.snapshots.hibernator.suspend(VM_ID, asked)
+    writers.release()
+    pair.runner.done(job)
+    assert mark(pair) is MemoryMark.SAVED
+
+
+def test_guest_that_is_restored_and_has_not_gone_on_is_not_suspended(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend_all(pair)
+    use, refusals = PoolMemories.use, iter([Unavailable("no answer")])
+
+    def use_later(memories: PoolMemories, vm: Vm, version: int | None) -> None:
+        for error in refusals:
+            raise error
+        use(memories, vm, version)
+
+    monkeypatch.setattr(PoolMemories, "use", use_later)
+    start = pair.manager.vms.start(VM_ID, StartVm(vm=pair.manager.vm))
+    assert pair.manager.refused(start) == "unavailable"
+    assert (activity(pair.manager), mark(pair)) == (Activity.PAUSED, MemoryMark.SAVED)
+    job = pair.manager.snapshots.hibernator.suspend(VM_ID, SuspendVm())
+    assert pair.manager.refused(job) == "vm_not_resumed"
+    pair.manager.start()
+    assert activity(pair.manager) is Activity.RUNNING
+    assert pair.manager.hypervisor.calls.count("restore") == 1
+
+
+def test_end_of_an_earlier_run_is_not_taken_for_this_ones(pair: Pair) -> None:
+    """Its memory was discarded; what is prepared now was never written."""
+    suspend_all(pair)
+    pair.runner.stop()
+    wait_until(lambda: is_removed(pair))
+    suspend(pair.manager, BEGIN)
+    suspend(pair.runner, GUEST)
+    assert mark(pair) is MemoryMark.BLANK
+
+
+def snapshot_while_it_rests(pair: Pair) -> None:
+    """Suspend a VM; its snapshot is begun before its memory is marked as saved."""
+    rest = pair.runner.hypervisor.on_rest
+
+    def begin(vm_id: VmId) -> None:
+        pair.manager.done(pair.manager.create(BEGIN))
+        rest(vm_id)
+
+    suspend(pair.manager, BEGIN)
+    pair.runner.hypervisor.on_rest = begin
+    suspend(pair.runner, GUEST)
+    pair.runner.hypervisor.on_rest = rest
+    assert mark(pair) is MemoryMark.SAVED
+
+
+def snapshot_state(pair: Pair) -> SnapshotState:
+    return snapshots.get(pair.manager.vm, S1).state
+
+
+@pytest.mark.parametrize("part", [FINISH, SnapshotPart.WHOLE])
+def test_snapshot_begun_before_its_guest_rests_is_finished(
+    pair: Pair, part: SnapshotPart
+) -> None:
+    pair.write(1)
+    snapshot_while_it_rests(pair)
+    assert pair.runner.done(pair.runner.create(GUEST)).result == ""
+    pair.manager.done(pair.manager.create(part))
+    assert snapshot_state(pair) is SnapshotState.OK
+    suspend(pair.manager, FINISH)
+    pair.runner.start()
+    assert pair.runner.hypervisor.calls.count("restore") == 1
+    assert pair.tops() == pair.leaves()
+    wait_until(lambda: is_removed(pair))
+    pair.check(2)
+    pair.has(1)
+
+
+def test_snapshot_of_a_guest_that_rests_is_finished_with_nobody_asked(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_tending, "AGE_S", 0.0)
+    snapshot_while_it_rests(pair)
+
+    def is_finished() -> bool:
+        tend(pair)
+        return snapshot_state(pair) is SnapshotState.OK
+
+    wait_until(is_finished)
+    assert mark(pair) is MemoryMark.SAVED
+
+
+def test_snapshot_of_a_vm_that_is_suspended_is_not_begun(pair: Pair) -> None:
+    suspend_all(pair)
+    assert pair.manager.refused(pair.manager.create(BEGIN)) == "vm_suspended"
+    assert pair.manager.vm.snapshots == ()
+
+
+def test_snapshot_waits_for_a_suspension_that_fails(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "_SUSPENSION_LOOK_S", 0.01)
+    hypervisor = pair.runner.hypervisor
+    suspend(pair.manager, BEGIN)
+    hypervisor.saves_hang = True
+    asked = SuspendVm(part=GUEST)
+    suspension = pair.runner.snapshots.hibernator.suspend(VM_ID, asked)
+    assert hypervisor.is_saving.wait(WAIT_S)
+    pair.manager.done(pair.manager.create(BEGIN))
+    job = pair.runner.create(GUEST)
+    wait_until(lambda: pair.runner.node.jobs.get(job.job_id).step.startswith("waits"))
+    pair.runner.node.jobs.cancel(suspension.job_id)
+    assert pair.runner.end_of(suspension).state is JobState.CANCELLED
+    assert pair.runner.done(job).result == guest_parts.TURNED
+    pair.manager.done(pair.manager.create(FINISH))
+    assert snapshot_state(pair) is SnapshotState.OK
+    assert activity(pair.runner) is Activity.RUNNING
+
+
+@pytest.mark.parametrize("act", ["create", "delete"])
+def test_snapshot_is_refused_at_once_where_the_vm_is_being_suspended(
+    pair: Pair, act: str
+) -> None:
+    """Nothing of it has begun: it need not wait."""
+    pair.take()
+    pair.runner.stop()
+    manager = pair.manager
+    manager.start()
+    manager.hypervisor.saves_hang = True
+    suspension = manager.snapshots.hibernator.suspend(VM_ID, SuspendVm())
+    assert manager.hypervisor.is_saving.wait(WAIT_S)
+    asks: dict[str, Callable[[], Job]] = {
+        "create": lambda: manager.snapshots.create(VM_ID, CreateSnapshot(S2)),
+        "delete": lambda: manager.snapshots.delete(VM_ID, DeleteSnapshot(S1)),
+    }
+    with pytest.raises(holding.BeingSuspended) as caught:
+        asks[act]()
+    assert caught.value.fields["job_id"] == suspension.job_id
+    manager.node.jobs.cancel(suspension.job_id)
+    assert manager.end_of(suspension).state is JobState.CANCELLED
+    manager.done(manager.delete(SnapshotPart.WHOLE))
+
+
+def merge_without_end(pair: Pair) -> Job:
+    """Begin a deletion whose merge does not end by itself."""
+    pair.take()
+    pair.runner.hypervisor.merges_hang = True
+    pair.manager.done(pair.manager.delete(BEGIN))
+    job = pair.runner.delete(GUEST)
+    wait_until(lambda: "begin_merge" in pair.runner.hypervisor.calls)
+    return job
+
+
+def test_guest_does_not_rest_while_its_disk_is_merged(pair: Pair) -> None:
+    merge = merge_without_end(pair)
+    suspend(pair.manager, BEGIN)
+    asked = SuspendVm(part=GUEST)
+    job = pair.runner.snapshots.hibernator.suspend(VM_ID, asked)
+    assert pair.runner.refused(job) == "vm_disk_being_merged"
+    assert activity(pair.runner) is Activity.RUNNING
+    assert "suspend" not in pair.runner.hypervisor.calls
+    pair.runner.node.jobs.cancel(merge.job_id)
+    pair.runner.end_of(merge)
+    suspend(pair.runner, GUEST)
+    assert mark(pair) is MemoryMark.SAVED
+
+
+def test_guest_goes_on_when_a_merge_begins_before_it_rests(pair: Pair) -> None:
+    suspend(pair.manager, BEGIN)
+    writers = pair.runner.snapshots.hibernator.writers
+    for _ in range(holding.WRITERS):
+        assert writers.acquire(blocking=False)
+    asked = SuspendVm(part=GUEST)
+    job = pair.runner.snapshots.hibernator.suspend(VM_ID, asked)
+    wait_until(lambda: pair.runner.node.jobs.get(job.job_id).step.startswith("waits"))
+    (top, _), hypervisor = pair.tops(), pair.runner.hypervisor
+    hypervisor.merges_hang = True
+    hypervisor.begin_merge(VM_ID, live_disks._alias(ROOT), "base", str(top))
+    writers.release(holding.WRITERS)
+    assert pair.runner.refused(job) == "vm_disk_being_merged"
+    assert activity(pair.runner) is Activity.RUNNING

@@ -1,0 +1,1 @@
+"""Prepare a fresh Debian machine for building, trying and testing Skerry."""

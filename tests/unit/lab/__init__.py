@@ -1,0 +1,1 @@
+"""Test what the lab decides; no root, no processes."""
