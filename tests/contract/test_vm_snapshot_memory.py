@@ -59,7 +59,7 @@ from tests.contract.test_vm_suspended import (
     refusal,
     suspend_all,
 )
-from tests.contract.vm_agent import ROOT, S1, S2, WAIT_S
+from tests.contract.vm_agent import ROOT, S1, S2, WAIT_S, of_jobs
 from tests.contract.vm_scene import Scene
 from tests.unit.node.storage.pools.nodes import wait_until
 from tests.unit.node.vm.examples import VM_ID
@@ -213,20 +213,22 @@ def test_guest_that_was_paused_stays_so(pair: Pair) -> None:
 
 def test_memory_and_disks_are_of_one_moment(pair: Pair) -> None:
     """The guest stands still, under its lease, from before until the mark is there."""
-    seen: list[tuple[str, Activity | None, MemoryMark]] = []
+    # Before each call of the job: what it did last, what the guest does, what lies there.
+    moments: dict[str, tuple[Activity | None, MemoryMark]] = {}
     runner = pair.runner.hypervisor
 
     def look() -> None:
-        pair.runner.node.guard.pass_call()
-        seen.append((runner.calls[-1], activity(pair.runner), kept(pair)))
+        done = [each for each in runner.calls if each in ("suspend", "snapshot")]
+        if done:
+            moments[done[-1]] = (activity(pair.runner), kept(pair))
 
     pair.manager.done(take(pair.manager, BEGIN))
-    runner.on_call = look
+    runner.on_call = of_jobs(look)
     pair.runner.done(take(pair.runner, GUEST))
-    # Before each call: which was the last, what the guest does, what lies there.
-    moments = {each[0]: each for each in seen}
-    assert moments["suspend"][1:] == (Activity.PAUSED, MemoryMark.BLANK)
-    assert moments["snapshot"][1:] == (Activity.PAUSED, MemoryMark.SAVED)
+    assert moments == {
+        "suspend": (Activity.PAUSED, MemoryMark.BLANK),
+        "snapshot": (Activity.PAUSED, MemoryMark.SAVED),
+    }
 
 
 def test_vm_that_is_down_has_no_memory_to_keep(pair: Pair) -> None:
