@@ -186,6 +186,9 @@ class Volumes(Protocol):
     def memories(self) -> Memories:
         """Return what keeps the memory of suspended VMs."""
 
+    def watch(self, is_active: Callable[[VmId], bool]) -> None:
+        """Hear which VMs run here, or are about to: no job keeps their leases."""
+
     def own(self) -> OwnPool | None:
         """Return this node's own pool; None: it has no local storage."""
 

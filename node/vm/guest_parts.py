@@ -70,7 +70,7 @@ class GuestParts:
 
     def take(self, piece: Piece, snapshot_id: SnapshotId) -> None:
         """Let the guest write to the leaves of a snapshot that the manager began."""
-        self.holder.outwait_suspension(piece)
+        self.holder.outwait(piece)
         entry, vm = self.holder.newest(piece)
         taken = snapshots.get(vm, snapshot_id)
         is_begun = taken.state is SnapshotState.LOCKED
@@ -142,7 +142,7 @@ class GuestParts:
                 raise snapshots.DefinitionChanged(
                     f"VM {vm.spec.name} has lost {each.disk_id}"
                 )
-            self.holder.outwait_suspension(piece)
+            self.holder.outwait(piece)
             try:
                 self._merge(piece, vm, Leaf(each.disk_id, top, each.volume_id))
             except DomainMissing:
@@ -251,9 +251,7 @@ class GuestParts:
             except jobs.AgentStopping:
                 raise
             except Unavailable as error:
-                run = self.holder.register.get(piece.vm_id).run
-                if not states.is_active(run.state):
-                    self.holder.volumes.unpark(piece.vm_id)
+                if self.holder.is_over(piece.vm_id):
                     raise DomainMissing(f"domain {piece.vm_id} has ended") from error
                 piece.progress.step(90, f"the guest stands still: {error.message}")
             else:

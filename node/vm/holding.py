@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 # Who ends a journal has tried three times by then.
 _RELEASE_LOOKS: Final = 30
 _RELEASE_LOOK_S: Final = 2.0
-# A memory takes seconds to minutes.
-_SUSPENSION_LOOK_S: Final = 1.0
+# A memory takes seconds to minutes, a start about one.
+_TURN_LOOK_S: Final = 1.0
 # libvirt's line for memories has four places: one is left for a guest that goes on.
 WRITERS: Final = 3
 
@@ -88,7 +88,7 @@ class Holder:
 
     def is_down(self, vm: Vm) -> bool:
         """Tell whether no node runs a VM: not this one, and nobody has its lease."""
-        if _is_active(self.register.get(vm.spec.vm_id)):
+        if self.register.is_active(vm.spec.vm_id):
             return False
         is_alone = self.volumes.lease(vm) is None
         return is_alone or not self.volumes.read_lease(vm).is_held
@@ -117,6 +117,14 @@ class Holder:
                 self.volumes.unpark(vm_id)
                 raise
 
+    def is_over(self, vm_id: VmId) -> bool:
+        """Tell whether a VM that stood still has ended; then its lease is free."""
+        with self.pauser.turn(vm_id):
+            if self.register.is_active(vm_id):  # or it starts again
+                return False
+            self.volumes.unpark(vm_id)
+        return True
+
     def let_go(self, piece: Piece) -> bool:
         """Let a VM go on that is held, unless it has turned past its definition.
 
@@ -142,16 +150,19 @@ class Holder:
                 job_id=job_id,
             )
 
-    def outwait_suspension(self, piece: Piece) -> None:
-        """Wait until nobody suspends the VM: it is down, or its guest goes on.
+    def outwait(self, piece: Piece) -> None:
+        """Wait until nobody suspends or starts the VM: it is down, or its guest runs.
 
-        A suspension waits for nobody, and refuses what it meets. What has begun must
-        end, so it waits; what has not is refused. Cancelled.
+        Neither waits for anybody, and a suspension refuses what it meets. What has
+        begun must end, so it waits; what has not is refused. Cancelled.
         """
         piece.progress.check()
         while self.register.has_job(piece.vm_id, "vm_suspend"):
             piece.progress.step(10, "waits: the VM is being suspended")
-            piece.progress.pause(_SUSPENSION_LOOK_S)
+            piece.progress.pause(_TURN_LOOK_S)
+        while self._is_starting(piece.vm_id):
+            piece.progress.step(10, "waits: the VM is being started")
+            piece.progress.pause(_TURN_LOOK_S)
 
     def wait(self, piece: Piece, seconds: float) -> None:
         """Wait a little for what must be done also when the job is cancelled."""
@@ -173,6 +184,10 @@ class Holder:
                 log.info("VM %s is still held: %s", piece.vm_id, error)
             self.wait(piece, _RELEASE_LOOK_S)
         log.error("VM %s stays paused: delete its snapshot again", piece.vm_id)
+
+    def _is_starting(self, vm_id: VmId) -> bool:
+        entry = self.register.find(vm_id)
+        return entry is not None and entry.run.state is VmState.STARTING
 
     def _pause(self, vm_id: VmId) -> None:
         self.hypervisor.suspend(vm_id)

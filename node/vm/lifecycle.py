@@ -132,6 +132,7 @@ class Lifecycle:
         self._register = VmRegister(
             store, clock, lambda: host().name, config.guest_wait_s
         )
+        volumes.watch(self._register.is_active)
         self._live = live_disks.of(hypervisor)
         self._guests = make_guests(
             *(hypervisor, clock, self._guests_to_ask, self._take_guest_facts),

@@ -181,7 +181,7 @@ class PoolVmsWatch:
         if self._volumes.managed() - self._known:
             self.read_definitions()
         for entry in self._users(frozenset({disk_id})):
-            is_active = states.is_active(entry.run.state)
+            is_active = self._register.is_active(entry.vm.spec.vm_id)
             if is_active or self._may_run_elsewhere(entry.vm):
                 return entry.vm.spec.vm_id
         pool_id = self._volumes.pool_of(disk_id)

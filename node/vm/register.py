@@ -93,6 +93,11 @@ class VmRegister:
             raise VmUnknown(f"there is no VM {vm_id} on this node", vm_id=vm_id)
         return entry
 
+    def is_active(self, vm_id: VmId) -> bool:
+        """Tell whether a VM runs here, or is about to."""
+        entry = self.find(vm_id)
+        return entry is not None and states.is_active(entry.run.state)
+
     def was_deleted(self, vm_id: VmId) -> bool:
         """Tell whether a VM with that id was here, and is not any more."""
         return self.find(vm_id) is None and self._store.is_retired(vm_id)

@@ -331,6 +331,8 @@ class Snapshotter:
             return
         snapshots.check_settled(vm)
         snapshots.check_complete(vm, but=snapshot_id)
+        if known.state is SnapshotState.OK:
+            check_awake(self._volumes, vm)
         broken = Change(Act.BREAK, piece.vm_id, snapshot_id)
         vm = self._writer.reshape(piece, vm, broken, is_running=True)
         if part is SnapshotPart.BEGIN and is_told:
@@ -347,7 +349,7 @@ class Snapshotter:
 
     def _fold(self, piece: Piece, snapshot_id: SnapshotId, disk_id: DiskId) -> None:
         """Merge one disk of a snapshot into what came after it."""
-        self._holder.outwait_suspension(piece)
+        self._holder.outwait(piece)
         entry, vm = self._holder.newest(piece)
         snapshot = snapshots.get(vm, snapshot_id)
         base = next((e for e in snapshot.disks if e.disk_id == disk_id), None)
@@ -375,7 +377,8 @@ class Snapshotter:
             self._writer.reshape(piece, vm, change, is_running=True)
             return
         try:
-            with self._changes.holding(vm):
+            # What has begun ends, suspended or not: the guest reads what it read.
+            with self._volumes.holding_any(vm):
                 self._writer.reshape(piece, vm, change, is_running=False)
         except VmRunsElsewhere:
             if (leaf.disk_id, leaf.volume_id) in snapshots.leaves(vm):

@@ -213,7 +213,7 @@ def test_guest_that_was_paused_stays_so(pair: Pair) -> None:
 
 def test_memory_and_disks_are_of_one_moment(pair: Pair) -> None:
     """The guest stands still, under its lease, from before until the mark is there."""
-    # Before each call of the job: what it did last, what the guest does, what lies there.
+    # What the guest does, and what lies there, after each of the job's two calls.
     moments: dict[str, tuple[Activity | None, MemoryMark]] = {}
     runner = pair.runner.hypervisor
 

@@ -1,4 +1,4 @@
-"""Suspensions that meet another job, another run, or have to wait."""
+"""Suspensions, and starts from them, that meet another job or run, or have to wait."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from node.contract import snapshots
 from node.contract.memories import MemoryMark
+from node.contract.volumes import VmHasLease
 from node.errors import Unavailable
 from node.model.ids import VmId
 from node.model.job import Job, JobState
@@ -155,7 +156,7 @@ def test_snapshot_of_a_vm_that_is_suspended_is_not_begun(pair: Pair) -> None:
 def test_snapshot_waits_for_a_suspension_that_fails(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "_SUSPENSION_LOOK_S", 0.01)
+    monkeypatch.setattr(holding, "_TURN_LOOK_S", 0.01)
     hypervisor = pair.runner.hypervisor
     suspend(pair.manager, BEGIN)
     hypervisor.saves_hang = True
@@ -235,3 +236,79 @@ def test_guest_goes_on_when_a_merge_begins_before_it_rests(pair: Pair) -> None:
     writers.release(holding.WRITERS)
     assert pair.runner.refused(job) == "vm_disk_being_merged"
     assert activity(pair.runner) is Activity.RUNNING
+
+
+def while_it_starts(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]
+) -> None:
+    """Start the suspended VM; act while it is restored, and its memory is not used."""
+    use = PoolMemories.use
+
+    def use_later(memories: PoolMemories, vm: Vm, version: int | None) -> None:
+        act()
+        use(memories, vm, version)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PoolMemories, "use", use_later)
+        pair.manager.start()
+    assert pair.manager.hypervisor.calls.count("restore") == 1
+    assert (activity(pair.manager), mark(pair)) == (Activity.RUNNING, MemoryMark.USED)
+
+
+def test_job_takes_no_lease_from_a_start(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend_all(pair)
+    volumes, vm = pair.manager.node.volumes, pair.manager.vm
+
+    def take_lease() -> None:
+        with pytest.raises(VmHasLease), volumes.holding_any(vm):
+            pass
+
+    while_it_starts(pair, monkeypatch, take_lease)
+
+
+def test_merge_waits_for_a_start(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its guest merges it, when there is one."""
+    monkeypatch.setattr(holding, "_TURN_LOOK_S", 0.01)
+    pair.take()
+    pair.manager.done(pair.manager.delete(BEGIN))
+    pair.runner.stop()
+    manager, merges = pair.manager, []
+
+    def merge(_xml: str) -> None:
+        job = manager.delete(FINISH)
+        wait_until(lambda: manager.node.jobs.get(job.job_id).step.startswith("waits"))
+        merges.append(job)
+
+    manager.hypervisor.on_create = merge
+    manager.start()
+    manager.done(merges[0])
+    assert manager.vm.snapshots == ()
+    assert "pivot" in manager.hypervisor.calls
+    assert activity(manager) is Activity.RUNNING
+
+
+def test_deletion_that_has_begun_ends_though_its_guest_rests(pair: Pair) -> None:
+    pair.write(1)
+    pair.take()
+    pair.write(2)
+    pair.manager.done(pair.manager.delete(BEGIN))
+    suspend_all(pair)
+    pair.manager.done(pair.manager.delete(FINISH))
+    assert pair.manager.vm.snapshots == ()
+    assert mark(pair) is MemoryMark.SAVED
+    pair.runner.start()
+    assert pair.runner.hypervisor.calls.count("restore") == 1
+    assert pair.tops() == pair.leaves()
+    wait_until(lambda: is_removed(pair))
+    pair.check(1)
+    pair.has(1, 2)
+
+
+def test_deletion_is_not_begun_while_the_guest_rests(pair: Pair) -> None:
+    pair.take()
+    suspend_all(pair)
+    for part in (BEGIN, SnapshotPart.WHOLE):
+        assert pair.manager.refused(pair.manager.delete(part)) == "vm_suspended"
+        assert snapshot_state(pair) is SnapshotState.OK

@@ -117,12 +117,16 @@ class FakeVolumes:
     kept: set[VmId] = field(default_factory=set)  # whose leases jobs have
     tidied: int = 0  # how often old leases were looked for
     parks: int = 0  # how often a lease was taken for this node
+    is_active: Callable[[VmId], bool] = lambda _vm_id: False  # what runs here
 
     # --- the contract
 
     @property
     def memories(self) -> Memories:
         return FakeMemories(self)
+
+    def watch(self, is_active: Callable[[VmId], bool]) -> None:
+        self.is_active = is_active
 
     def own(self) -> OwnPool | None:
         if self.is_shared:
@@ -186,6 +190,8 @@ class FakeVolumes:
         if vm_id not in self.storage.leases:
             yield None
             return
+        if self.is_active(vm_id):
+            raise VmHasLease(f"VM {vm_id} runs on this node, or starts", vm_id=vm_id)
         version = self.park(vm, None)
         self.kept.add(vm_id)
         try:

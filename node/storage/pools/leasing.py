@@ -2,8 +2,9 @@
 
 A lease is parked (`docs/formats/vm-leases.md`), or kept for as long as a job changes
 what a VM starts with: then nobody here parks or gives it back, and no node starts the
-VM. Who asks whether somebody has one only looks: to take it for that would refuse a
-start elsewhere for no reason, and raise its version under a guest that goes on.
+VM. None is kept of a VM that runs here, or is about to. Who asks whether somebody has
+one only looks: to take it for that would refuse a start elsewhere for no reason, and
+raise its version under a guest that goes on.
 """
 
 import contextlib
@@ -41,6 +42,11 @@ def refuse_nothing() -> None:
     """Find nothing wrong with a VM that a job keeps the lease of."""
 
 
+def _none_runs(_vm_id: VmId) -> bool:
+    """Know of no VM that runs here."""
+    return False
+
+
 class VmLeasing:
     """The leases of the VMs on this node's pools. Any thread may call."""
 
@@ -53,6 +59,8 @@ class VmLeasing:
         # given back. Each wait ends: the storage process answers within its deadline.
         self._turns: dict[VmId, threading.Lock] = {}
         self._kept: set[VmId] = set()
+        # Which VMs run here, or are about to; known before they are parked.
+        self.is_active: Callable[[VmId], bool] = _none_runs
         # Where leases lie, by storage domain and VM.
         self._places: dict[tuple[str, str], ResourceAt] = {}
 
@@ -132,6 +140,10 @@ class VmLeasing:
         with self._turn(vm_id):
             if vm_id in self._kept:
                 raise _kept(vm)
+            if self.is_active(vm_id):  # parked or not: it is its guest's
+                raise VmHasLease(
+                    f"VM {vm.spec.name} runs on this node, or starts", vm_id=vm_id
+                )
             self._kept.add(vm_id)
         try:
             version = self._acquire(pool, vm, None)

@@ -101,6 +101,9 @@ class PoolVolumes:
             *(self, guard, self._place, need, self._wait, self._holding)
         )
 
+    def watch(self, is_active: Callable[[VmId], bool]) -> None:
+        self._leasing.is_active = is_active
+
     def own(self) -> OwnPool | None:
         return parts.own(self._parts())
 
