@@ -37,7 +37,7 @@ _CHANGES = 8  # more than a node knows in its life
 NODE_ID = NodeId("11111111-2222-4333-8444-000000000001")
 REQUEST = AdmissionRequest(NODE_ID, "n1", "0.1.0", Fingerprint("f" * 64), "csr")
 
-EVENT_S = 3.0  # an event comes in milliseconds; a call that hangs lasts longer
+EVENT_S = 10.0  # an event comes in milliseconds; a call that hangs lasts longer
 TEST_XML = """<domain type='test'>
   <name>skerry-test</name><uuid>{vm_id}</uuid><memory unit='MiB'>16</memory>
   <os><type>hvm</type></os>

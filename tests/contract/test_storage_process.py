@@ -158,7 +158,7 @@ def test_hanging_storage_costs_the_lease_and_its_writers_and_nothing_else(
         with pytest.raises(Error) as caught:
             guard.file("there", str(place.mirrored), there, 1.0)
         assert caught.value.code == "storage_hangs"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
         assert guard.wait("under", 0).state is StepState.RUNNING
         # sanlock gives up, runs the killpath, and gets its lease back in time.
         step = guard.wait("under", END_S)

@@ -407,7 +407,7 @@ def test_removing_a_ticket_ends_its_upload(
     wait_until(lambda: place.tickets.info("gone").active)
     begin = time.monotonic()
     place.tickets.remove("gone")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
     assert caller.sock.recv(12) == b"HTTP/1.1 403"
     with pytest.raises(NotFound):
         place.tickets.info("gone")
@@ -438,7 +438,7 @@ def test_removing_a_ticket_ends_an_upload_that_never_waits(
         wait_until(lambda: place.tickets.info("fast").ranges)
         begin = time.monotonic()
         place.tickets.remove("fast")
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
         assert caller.sock.recv(12) == b"HTTP/1.1 403"
         sender.join(DEADLINE_S)
         assert not sender.is_alive()

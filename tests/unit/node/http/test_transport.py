@@ -18,7 +18,7 @@ from tests.fakes.papers import PaperFleet
 
 JSON = b"Content-Type: application/json\r\n"
 # A sign of life every so often, and a deadline that many of them do not meet.
-DRIP_S, DEADLINE_S = 0.05, 0.4
+DRIP_S, DEADLINE_S = 0.1, 0.4
 END_S = 20.0  # a test that hangs ends here
 
 
@@ -163,7 +163,7 @@ def test_exchange_ends_at_its_deadline(bench: Bench, pieces: tuple[bytes, ...]) 
     with pytest.raises(NodeUnreachable):
         _exchange(bench, DEADLINE_S)
     # Each piece alone comes in time: together they take much longer.
-    assert time.monotonic() - begin < 4.0
+    assert time.monotonic() - begin < 80 * DRIP_S
 
 
 def test_exchange_refuses_a_reply_without_end(

@@ -281,7 +281,7 @@ class MeetingGuard:
 
     def __init__(self, guard: FakeGuard, count: int) -> None:
         self._guard = guard
-        self._meeting = threading.Barrier(count, timeout=5.0)
+        self._meeting = threading.Barrier(count, timeout=30.0)
 
     def file(self, *asked: Any, **options: Any) -> tuple[Any, ...]:
         self._meeting.wait()
