@@ -322,8 +322,11 @@ def test_announcer_never_collides_with_itself_when_its_state_changes(
     assert caplog.text == "", "what is announced as before is not told again"
 
 
-def test_bus_that_hangs_delays_no_event_of_libvirt(tmp_path: Path) -> None:
+def test_bus_that_hangs_delays_no_event_of_libvirt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The peer takes the connection, and says nothing."""
+    monkeypatch.setattr(bus, "_CALL_S", 2 * EVENT_S)
     events: queue.Queue[DomainEvent] = queue.Queue()
     is_up = threading.Event()
     hypervisor = LibvirtHypervisor("test:///default")
