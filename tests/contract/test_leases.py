@@ -429,11 +429,13 @@ def leave(hosts: Hosts, lockspace: Lockspace) -> None:
 
 
 def liveness(hosts: Hosts, lockspace: Lockspace, host_id: int) -> Liveness:
+    """Return what a host is to the first one, who looks at the others now and then."""
     try:
         found = hosts.first.hosts(lockspace.name)
     except leases.LeaseBusy:
         return Liveness.UNKNOWN
-    return next(each.liveness for each in found if each.host_id == host_id)
+    known = {each.host_id: each.liveness for each in found}
+    return known.get(host_id, Liveness.UNKNOWN)
 
 
 def is_acquired(door: Leases, resource: Resource) -> bool:
