@@ -140,6 +140,14 @@ class Holder:
             return False
         return True
 
+    def may_go_on(self, piece: Piece) -> bool:
+        """Let a VM go on that is held; False: it has to wait, or none can tell."""
+        try:
+            return self.let_go(piece)
+        except Error as error:
+            log.info("VM %s is still held: %s", piece.vm_id, error)
+            return False
+
     def check_not_suspending(self, vm_id: VmId) -> None:
         """Refuse what would wait for a suspension on this node; BeingSuspended."""
         job_id = self.register.find_job(vm_id, "vm_suspend")
@@ -177,11 +185,8 @@ class Holder:
         volume; until one of both is certain nothing may be written.
         """
         for _ in range(_RELEASE_LOOKS):
-            try:
-                if self.let_go(piece):
-                    return
-            except Error as error:
-                log.info("VM %s is still held: %s", piece.vm_id, error)
+            if self.may_go_on(piece):
+                return
             self.wait(piece, _RELEASE_LOOK_S)
         log.error("VM %s stays paused: delete its snapshot again", piece.vm_id)
 

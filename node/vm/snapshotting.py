@@ -25,7 +25,7 @@ from node.clock import Clock, rfc3339
 from node.contract import snapshots
 from node.contract.snapshots import Act, Change, Leaf
 from node.contract.volumes import VmRunsElsewhere, Volumes, check_awake
-from node.errors import Failed
+from node.errors import Failed, Unavailable
 from node.jobs import Jobs, Progress
 from node.model.feed import Kind
 from node.model.ids import DiskId, SnapshotId, VmId, VolumeId
@@ -60,6 +60,8 @@ log = logging.getLogger(__name__)
 Request = CreateSnapshot | DeleteSnapshot | PreviewSnapshot | ActOnSnapshot
 _OF_GUEST: Final = ("snapshot_id", "part", "has_memory")
 _OF_PREVIEW: Final = ("snapshot_id", "disk_ids", "has_memory")
+# A storage that is full, or fails for a moment: the guest stands still until then.
+_NAME_AGAIN_S: Final = 2.0
 
 
 class SnapshotRefused(Failed):
@@ -397,12 +399,31 @@ class Snapshotter:
             if must_turn:
                 with self._holder.still(piece):
                     self._live.pivot(piece.vm_id, leaf)
-            self._writer.reshape(piece, vm, change, is_running=True)
+            self._name(piece, vm, change)
         except (jobs.AgentStopping, DomainMissing):
             raise
         except Exception:
             self._holder.release(piece)
             raise
+
+    def _name(self, piece: Piece, vm: Vm, change: Change) -> None:
+        """Let the definition name what a guest writes to, in spite of a full storage.
+
+        Where the guest has to stand still for that, however long it takes.
+        DomainMissing: it has ended meanwhile.
+        """
+        while True:
+            try:
+                self._writer.reshape(piece, vm, change, is_running=True)
+            except Unavailable as error:
+                if self._holder.is_over(piece.vm_id):
+                    raise DomainMissing(f"domain {piece.vm_id} has ended") from error
+                if self._holder.may_go_on(piece):
+                    raise
+                piece.progress.step(90, f"the guest stands still: {error.message}")
+                self._holder.wait(piece, _NAME_AGAIN_S)
+            else:
+                return
 
     # how
 
