@@ -1,7 +1,8 @@
 """See orders through: observe, decide, act, once in a while.
 
 What was recorded and not answered is sent again, what runs is followed by the
-job documents in the View, or by asking, and what nobody will answer ends.
+job documents in the View, or by asking, and what nobody will answer ends: so a node
+that is removed, and admitted again, is given nothing that was meant for it before.
 `decide` is pure; a cycle logs one sentence, when it is a new one.
 """
 
@@ -23,8 +24,8 @@ from aggregator.federation.view import NodeState, View, Viewer
 from node import clock as clocks
 from node import wire
 from node.clock import Clock
-from node.errors import Error, Invalid, Unavailable
-from node.model.ids import JobId, NodeId
+from node.errors import Conflict, Error, Invalid, Unavailable
+from node.model.ids import JobId, NodeId, PoolId
 from node.model.job import Job, JobState
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,13 @@ class OrderExpired(Unavailable):
 
     code = "order_expired"
     remedy = "Look at it when its node is back, then order it again."
+
+
+class NodeRemoved(Conflict):
+    """The node has left the fleet; what it had begun it may have done."""
+
+    code = "order_node_removed"
+    remedy = "Look at the node itself, then order it again from another one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,10 @@ def _step(entry: Entry, view: View, now: datetime, is_busy: bool) -> Step | None
     if _is_made(entry, view):
         return Finish(order_id)
     node = view.nodes.get(entry.action.node_id)
+    if node is None and not entry.is_step_done and _managed_pool(entry) is None:
+        node_id = entry.action.node_id
+        why = f"node {node_id} was removed from the fleet"
+        return GiveUp(order_id, NodeRemoved(why, node_id=node_id))
     age_s = (now - clocks.parse_rfc3339(entry.order.created_at)).total_seconds()
     # A VM to be made waits for its node: nobody else may make it meanwhile. What a
     # manager began, the next one goes on with.
@@ -137,23 +149,27 @@ def _new_manager(entry: Entry, view: View) -> NodeId | None:
 
     One that is heard and accepted it says itself how its job there ends.
     """
-    action = entry.action
-    if not isinstance(action, StorageAction) or action.pool_id is None:
+    pool_id, node_id = _managed_pool(entry), entry.action.node_id
+    if pool_id is None or entry.is_step_done:
         return None
-    manager = views.manager_of(view, action.pool_id)
-    if manager is None or manager == action.node_id or entry.is_step_done:
+    manager = views.manager_of(view, pool_id)
+    if manager is None or manager == node_id:
         return None
-    old = view.nodes.get(action.node_id)
+    old = view.nodes.get(node_id)
     is_silent = old is None or old.state is NodeState.UNREACHABLE
     return manager if is_silent or entry.order.state is JobState.QUEUED else None
 
 
+def _managed_pool(entry: Entry) -> PoolId | None:
+    """Return the pool whose manager is to do it; None: it is for that node alone."""
+    action = entry.action
+    return action.pool_id if isinstance(action, StorageAction) else None
+
+
 def _has_manager(entry: Entry, view: View) -> bool:
     """Tell whether somebody can be asked for what only a pool's manager may do."""
-    action = entry.action
-    if not isinstance(action, StorageAction) or action.pool_id is None:
-        return True
-    return views.manager_of(view, action.pool_id) is not None
+    pool_id = _managed_pool(entry)
+    return pool_id is None or views.manager_of(view, pool_id) is not None
 
 
 def _job(view: View, entry: Entry) -> Job | None:

@@ -54,7 +54,6 @@ def _of_pool(pool_id: PoolId) -> Vm:
     [
         pytest.param(QUEUED, VIEW, 1, Send(ORDER), id="not-sent"),
         pytest.param(QUEUED, silence(VIEW, 1), 1, None, id="node-is-silent"),
-        pytest.param(QUEUED, WITHOUT_ONE, 1, None, id="node-is-gone"),
         pytest.param(
             QUEUED, say(VIEW, 1, HALF), 1, Follow(ORDER, HALF), id="job-is-seen"
         ),
@@ -114,14 +113,29 @@ def test_decide_follows_the_table(
     [
         pytest.param(QUEUED, silence(VIEW, 1), id="silent-node"),
         pytest.param(QUEUED, VIEW, id="after-a-long-stop-of-ours"),
-        pytest.param(RUNNING, WITHOUT_ONE, id="removed-node"),
-        pytest.param(CREATING, apply.remove_node(VIEW, TWO), id="removed-creating"),
     ],
 )
 def test_decide_gives_up_what_nobody_waits_for(entry: Entry, view: View) -> None:
     (step,) = loop.decide([entry], view, NOW + timedelta(seconds=601), ())
     assert isinstance(step, GiveUp)
     assert step.error.code == "order_expired"
+
+
+@pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "busy"])
+@pytest.mark.parametrize(
+    ("entry", "view"),
+    [
+        pytest.param(QUEUED, WITHOUT_ONE, id="queued"),
+        pytest.param(RUNNING, WITHOUT_ONE, id="running"),
+        pytest.param(CREATING, apply.remove_node(VIEW, TWO), id="creating"),
+    ],
+)
+def test_decide_gives_up_what_a_removed_node_was_to_do(
+    entry: Entry, view: View, is_busy: bool
+) -> None:
+    (step,) = loop.decide([entry], view, NOW, {ORDER} if is_busy else ())
+    assert isinstance(step, GiveUp)
+    assert step.error.code == "order_node_removed"
 
 
 @pytest.mark.parametrize(
