@@ -201,9 +201,6 @@ class PoolVmsWatch:
             managed[pool.pool_id] = pool
             for vm in pool.vms:
                 self.adopt(vm)
-        vms = tuple(vm for pool in managed.values() for vm in pool.vms)
-        for tend in self.tenders:
-            tend(vms)
         self._known = frozenset(managed)
         whole = (each.pool_id for each in managed.values() if each.is_complete)
         self._whole = (self._whole & self._known).union(whole)
@@ -221,6 +218,10 @@ class PoolVmsWatch:
                 is_ours = entry.vm.spec.vm_id in known or not of_pool.is_complete
             if not is_ours:
                 self._forget(entry)
+        # Tending removes disks, which asks who uses them: that is known by now.
+        vms = tuple(vm for pool in managed.values() for vm in pool.vms)
+        for tend in self.tenders:
+            tend(vms)
 
     @contextmanager
     def holding(

@@ -520,6 +520,16 @@ def test_manager_that_nobody_asks_finishes(pair: Pair) -> None:
     assert memory.is_saved
 
 
+def test_new_manager_removes_a_memory_that_was_used(pair: Pair) -> None:
+    """To remove it asks who uses it: that reads the definitions, but once."""
+    pair.nodes.user_elsewhere = lambda disk_id: pair.manager.vms.user_of(disk_id)
+    suspend_all(pair)
+    pair.runner.start()
+    assert mark(pair) is MemoryMark.USED
+    pair.restart(pair.manager)
+    wait_until(lambda: is_removed(pair))
+
+
 def test_deleted_vm_takes_its_memory_with_it(pair: Pair) -> None:
     suspend_all(pair)
     folder = Path(
