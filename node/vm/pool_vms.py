@@ -196,6 +196,7 @@ class PoolVmsWatch:
 
     def read_definitions(self) -> None:
         """Bring the register in step with what lies on the storage."""
+        before = self._register.list()  # what is created meanwhile may not be read
         managed: dict[PoolId, PoolVms] = {}
         for pool in self._volumes.definitions():
             managed[pool.pool_id] = pool
@@ -206,7 +207,7 @@ class PoolVmsWatch:
         self._whole = (self._whole & self._known).union(whole)
         own = self._volumes.own()
         own_id = own.pool_id if own is not None else None  # no other node's matter
-        for entry in self._register.list():
+        for entry in before:
             pool_id = entry.vm.spec.pool_id
             if states.is_active(entry.run.state):
                 continue

@@ -13,7 +13,7 @@ import pytest
 
 from node.config import Config
 from node.contract.snapshots import Leaf
-from node.contract.volumes import DiskTaken, VmHasLease, VmRunsElsewhere
+from node.contract.volumes import DiskTaken, PoolVms, VmHasLease, VmRunsElsewhere
 from node.errors import Busy, NotFound, Unavailable
 from node.guest import facts
 from node.jobs import AgentStopping, Jobs
@@ -296,6 +296,21 @@ def test_manager_takes_on_what_lies_on_the_pool(oak: _Node, elm: _Node) -> None:
     elm.wait_definitions()
     with pytest.raises(VmUnknown):
         elm.vms.show(VM_ID)
+
+
+def test_vm_that_is_created_while_definitions_are_read_stays(
+    oak: _Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FakeVolumes.definitions
+
+    def read_slowly(volumes: FakeVolumes) -> tuple[PoolVms, ...]:
+        found = read(volumes)
+        oak.create()
+        return found
+
+    monkeypatch.setattr(FakeVolumes, "definitions", read_slowly)
+    oak.wait_definitions()
+    assert oak.vms.show(VM_ID).vm.spec.vm_id == VM_ID
 
 
 def test_delete_takes_all_of_it_from_the_pool(oak: _Node, storage: PoolStorage) -> None:
