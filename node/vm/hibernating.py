@@ -219,12 +219,12 @@ class Hibernator:
         if mark is MemoryMark.USED:
             return
         path = str(self._memories.path(vm))
-        if entry.run.state is not VmState.PAUSED:
-            piece.progress.check()  # else libvirt may be at it: it is to be aborted
-            snapshots.check_complete(vm)  # one that is being taken needs its guest
-            live_disks.check_unmerged(self._holder.hypervisor, vm.spec)
-        piece.progress.step(30, "writing its memory")
         try:
+            if entry.run.state is not VmState.PAUSED:
+                piece.progress.check()  # else libvirt may be at it: it is to be aborted
+                snapshots.check_complete(vm)  # one that is being taken needs its guest
+                live_disks.check_unmerged(self._holder.hypervisor, vm.spec)
+            piece.progress.step(30, "writing its memory")
             with (
                 memory_writing.place(self._holder, piece),
                 self._holder.still(piece) as version,
@@ -235,10 +235,23 @@ class Hibernator:
         except (jobs.AgentStopping, DomainMissing):
             raise
         except Exception as error:
+            self._give_up(piece, vm)
             self._holder.release(piece)
             if isinstance(error, DomainRefused):  # a merge began after the look
                 live_disks.check_unmerged(self._holder.hypervisor, vm.spec)
             raise
+
+    def _give_up(self, piece: Piece, vm: Vm) -> None:
+        """Say that nobody fills the memory, so that the manager removes it.
+
+        Whoever has the VM's lease may say so: its guest is held, and has to be let go.
+        """
+        try:
+            if self._memories.look(vm) is MemoryMark.BLANK:
+                with self._holder.still(piece) as version:
+                    self._memories.use(vm, version)
+        except Error as error:
+            log.info("VM %s: its memory is removed later: %s", piece.vm_id, error)
 
     def _write(self, piece: Piece, path: str) -> None:
         save = functools.partial(self._holder.hypervisor.save, piece.vm_id, path)
