@@ -32,6 +32,7 @@ from aggregator.calls import Calls, MemberClient
 from aggregator.config import Config
 from aggregator.control import routes
 from aggregator.control.execute import Executor
+from aggregator.control.limits_keeper import LimitsKeeper
 from aggregator.control.loop import Loop
 from aggregator.control.orders import Orders
 from aggregator.control.pool_keeper import PoolKeeper
@@ -200,6 +201,14 @@ class Aggregator:
                 self.orders.pools,
                 self.mirror,
                 self.events,
+                self.clock,
+                lambda: self.leadership.is_leading,
+            ),
+            LimitsKeeper(
+                self.orders.book,
+                self.orders.storage,
+                self.orders.profiles,
+                self.mirror,
                 self.clock,
                 lambda: self.leadership.is_leading,
             ),

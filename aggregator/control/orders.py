@@ -32,6 +32,7 @@ from aggregator.control.routes import NodeNotFound, NodeSilent, VmNotFound
 from aggregator.control.storage_orders import StorageOrders
 from aggregator.federation.events import EventLog
 from aggregator.federation.view import NodeState, NodeView, View, Viewer
+from aggregator.fleet.disk_profiles import DiskProfiles
 from aggregator.fleet.pools import Pools
 from aggregator.scheduling.place import Placement
 from node import clock as clocks
@@ -93,11 +94,13 @@ class Orders:
         self.book = Book(database.records("order"), clock)
         self._placing = Placing(database, clock)
         self.pools = Pools(database)
+        self.profiles = DiskProfiles(database)
         self.dispatch = Dispatch(
             self.book, viewer, events, executor, self._placing, self.pools, clock
         )
         self.storage = StorageOrders(
-            self.book, self.dispatch, viewer, self.pools, clock, new_id
+            *(self.book, self.dispatch, viewer, self.pools, self.profiles, clock),
+            new_id,
         )
 
     def create_vm(

@@ -19,6 +19,7 @@ from aggregator.control.routes import Route
 from aggregator.federation import conflicts
 from aggregator.federation import view as views
 from aggregator.federation.view import View, Viewer
+from aggregator.fleet.disk_profiles import DiskProfiles
 from aggregator.fleet.pools import Pools, StoragePoolDocument
 from aggregator.policies import data_nodes
 from aggregator.policies.data_nodes import Move
@@ -28,8 +29,9 @@ from node.clock import Clock
 from node.errors import Conflict
 from node.model import snapshot_verbs, storage_verbs
 from node.model import storage_requests as bodies
-from node.model.ids import JobId, NodeId, PoolId, StorageDomainId, VmId
+from node.model.ids import DiskId, JobId, NodeId, PoolId, StorageDomainId, VmId
 from node.model.storage import (
+    DiskQos,
     DomainClass,
     StorageDomain,
     StorageDomainDocument,
@@ -65,6 +67,7 @@ class StorageOrders:
         dispatch: Dispatch,
         viewer: Viewer,
         pools: Pools,
+        profiles: DiskProfiles,
         clock: Clock,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
@@ -72,6 +75,7 @@ class StorageOrders:
         self._dispatch = dispatch
         self._viewer = viewer
         self._pools = pools
+        self._profiles = profiles
         self._clock = clock
         self._new_id = new_id
 
@@ -91,6 +95,7 @@ class StorageOrders:
         """
         view = self._viewer.view
         route = routes.route(view, verb.name, object_id, request, node_id)
+        self._check_limits(view, verb, DiskId(object_id), request)
         chosen = None
         if _moves_data(view, verb, object_id) and request.data_node_id is None:
             chosen = self._data_node(view, route)
@@ -107,6 +112,12 @@ class StorageOrders:
             is_data_node_chosen=chosen is not None,
         )
         return self._answer(recorded) if is_awaited else recorded
+
+    def limit(self, disk_id: DiskId, limits: DiskQos, origin: Origin) -> None:
+        """Let a disk have the limits of its profile; nobody waits for it."""
+        verb, request = storage_verbs.DISK_CHANGE, bodies.ChangeDisk(qos=limits)
+        route = routes.route(self._viewer.view, verb.name, disk_id, request, None)
+        self._record(verb, disk_id, request, origin, route)
 
     def restore(
         self, vm_id: VmId, request: bodies.PreviewSnapshot, origin: Origin
@@ -354,6 +365,15 @@ class StorageOrders:
             self._book.put(entry)
             self._dispatch.send(action.order_id)
         return entry.order
+
+    def _check_limits(
+        self, view: View, verb: Verb, disk_id: DiskId, request: Any
+    ) -> None:
+        """Refuse limits of a disk's own that would not last; LimitedByProfile."""
+        if verb is storage_verbs.DISK_CREATE and request.qos != DiskQos():
+            self._profiles.check_own(view, disk_id, (request.storage_domain_id,))
+        elif verb is storage_verbs.DISK_CHANGE and request.qos is not None:
+            self._profiles.check_own(view, disk_id)
 
     def _answer(self, recorded: Order) -> Order:
         return answers.first(self._book, recorded.order_id)

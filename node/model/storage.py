@@ -6,8 +6,9 @@ The layout on disk is oVirt's format V5. Sizes are bytes, latencies seconds.
 Source: DESIGN sections 4 and 5, docs/formats/storage-domain.md.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from node.errors import Invalid
 from node.model.ids import (
@@ -25,12 +26,21 @@ from node.model.ids import (
 from node.model.reason import Reason
 from node.units import MiB
 
+_RATES: Final = ("iops", "bytes_s")
+
 
 class Unnamed(Invalid):
     """A storage domain has no name."""
 
     code = "storage_domain_unnamed"
     remedy = "Give the storage domain a name."
+
+
+class BadDiskQos(Invalid):
+    """The limits of a disk exclude each other, or are none."""
+
+    code = "bad_disk_qos"
+    remedy = "Limit the total, or reading and writing each; 0 is no limit."
 
 
 class DomainClass(StrEnum):
@@ -395,3 +405,13 @@ def check_named(name: str) -> None:
     """Refuse a name of a storage domain that nobody could see; Unnamed."""
     if not name.strip():
         raise Unnamed("a storage domain has a name")
+
+
+def check_limits(limits: DiskQos) -> None:
+    """Refuse limits of a disk that exclude each other, or are none; BadDiskQos."""
+    if any(getattr(limits, each.name) < 0 for each in fields(limits)):
+        raise BadDiskQos("a limit is below zero")
+    for kind in _RATES:
+        parts = (getattr(limits, f"{each}_{kind}") for each in ("read", "write"))
+        if getattr(limits, f"total_{kind}") and any(parts):
+            raise BadDiskQos(f"total_{kind} excludes limits of reading and writing")

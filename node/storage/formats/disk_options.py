@@ -17,21 +17,13 @@ from typing import Any, Final
 
 from node import wire
 from node.errors import Conflict, Invalid, Unsupported
-from node.model.storage import DiskQos
+from node.model.storage import DiskQos, check_limits
 from node.storage.formats.volume_meta import Format
 from node.units import KiB
 
 SCHEMA: Final = 1
 SIZE_MAX: Final = 16 * KiB
 _DIGEST = re.compile(rb"(.*)\nsha256=([0-9a-f]{64})\n")
-_KINDS: Final = ("iops", "bytes_s")
-
-
-class BadDiskQos(Invalid):
-    """The limits of a disk exclude each other, or are none."""
-
-    code = "bad_disk_qos"
-    remedy = "Limit the total, or reading and writing each; 0 is no limit."
 
 
 class NotShareable(Conflict):
@@ -133,12 +125,6 @@ def limits(options: DiskOptions | None, last: DiskQos) -> DiskQos:
 
 def check(options: DiskOptions, volume_format: Format) -> None:
     """Refuse what no disk, or none of that format, can be; BadDiskQos, NotShareable."""
-    limits = options.qos
-    if any(getattr(limits, each.name) < 0 for each in fields(limits)):
-        raise BadDiskQos("a limit is below zero")
-    for kind in _KINDS:
-        parts = (getattr(limits, f"{each}_{kind}") for each in ("read", "write"))
-        if getattr(limits, f"total_{kind}") and any(parts):
-            raise BadDiskQos(f"total_{kind} excludes limits of reading and writing")
+    check_limits(options.qos)
     if options.is_shared and volume_format is not Format.RAW:
         raise NotShareable("only a raw disk may be shared")

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from node.model.storage import DiskQos
+from node.model.storage import BadDiskQos, DiskQos
 from node.storage.formats import disk_options
 from node.storage.formats.disk_options import (
     DAMAGED,
     DEFAULT,
-    BadDiskQos,
     DiskOptions,
     NewerDiskOptions,
     NotShareable,
