@@ -300,7 +300,7 @@ class Lifecycle:
         return self._submit("vm_start", vm_id, request, arguments)
 
     def stop(self, vm_id: VmId, request: StopVm) -> Job:
-        """Stop a VM, by force also while its memory is written; one down is left."""
+        """Stop a VM, by force also while its memory waits; one that is down is left."""
         self._register.get(vm_id)
         deadline_s = request.deadline_s
         if not math.isfinite(deadline_s) or not 0 <= deadline_s <= _DEADLINE_MAX_S:
@@ -308,7 +308,7 @@ class Lifecycle:
         arguments = {"manner": request.manner.value, "deadline_s": deadline_s}
         job = self._submit("vm_stop", vm_id, request, arguments)
         if request.manner is StopManner.FORCE and job.state is JobState.QUEUED:
-            for job_id in self._register.memory_writers(vm_id):
+            for job_id in self._register.waiting(vm_id):
                 self._jobs.cancel(job_id)
         return job
 
@@ -429,7 +429,7 @@ class Lifecycle:
     def _start(self, vm_id: VmId, arguments: wire.Json, progress: Progress) -> None:
         entry = self.look_first(vm_id, progress)
         if states.is_active(entry.run.state) and entry.run.started_at is not None:
-            self._starter.go_on(entry, _correlation(arguments))
+            self._starter.go_on(entry, progress, _correlation(arguments))
             return
         progress.check()
         self._await_pool(entry, progress)

@@ -7,7 +7,7 @@ Every change of a run goes through the table in `states`.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from node import wire
 from node.clock import Clock, rfc3339
@@ -19,6 +19,9 @@ from node.model.vm import GuestFacts, Vm, VmEnd, VmEntry, VmRun, VmState, Wanted
 from node.store import JournalEntry, Store
 from node.vm import states
 from node.vm.states import Seen
+
+# What forced stops need not wait for: the memory stays as it is.
+_WITH_MEMORY: Final = ("vm_suspend", "vm_start")
 
 
 class VmUnknown(NotFound):
@@ -119,14 +122,14 @@ class VmRegister:
             None,
         )
 
-    def memory_writers(self, vm_id: VmId) -> tuple[JobId, ...]:
-        """Return the jobs that keep the memory of a VM, or are about to."""
+    def waiting(self, vm_id: VmId) -> tuple[JobId, ...]:
+        """Return the jobs that keep the memory of a VM, or go on with it, or will."""
         return tuple(
             each.job_id
             for each in self._store.journal()
             if isinstance(each.arguments, dict)
             and each.arguments.get("vm_id") == vm_id
-            and (each.verb == "vm_suspend" or _keeps_memory(each))
+            and (each.verb in _WITH_MEMORY or _keeps_memory(each))
         )
 
     def add(self, entry: VmEntry, correlation_id: CorrelationId | None) -> None:

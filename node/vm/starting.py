@@ -54,6 +54,7 @@ _EMULATE_ALWAYS: Final = "always"
 # sanlock gives back what a killed QEMU had within a second or two.
 _LEASE_WAIT_S: Final = 10.0
 _AGAIN_S: Final = 0.2
+_STORAGE_AGAIN_S: Final = 2.0
 
 
 class LeaseNotTaken(Failed):
@@ -138,7 +139,8 @@ class Starter:
                 if ready.version is not None and not is_still:
                     self._check_lease(entry.vm, ready.version + 1)
                 if ready.memory is not None:
-                    self._volumes.memories.use(entry.vm, ready.version)
+                    use = partial(self._volumes.memories.use, entry.vm, ready.version)
+                    self._outlast(vm_id, use, progress)
                     self._observer.look(vm_id)
                 if is_still and not is_paused:
                     self._pauser.resume(vm_id, correlation_id)
@@ -152,14 +154,18 @@ class Starter:
         elapsed_s = self._clock.monotonic() - started
         log.info("VM %s (%s) started in %.3f s", vm_id, entry.vm.spec.name, elapsed_s)
 
-    def go_on(self, entry: VmEntry, correlation_id: CorrelationId | None) -> None:
+    def go_on(
+        self, entry: VmEntry, progress: Progress, correlation_id: CorrelationId | None
+    ) -> None:
         """Resume a guest whose start was cut short after its memory was restored.
 
         One that runs already is left as it is.
         """
+        vm_id = entry.vm.spec.vm_id
         is_held = entry.run.state is VmState.PAUSED and entry.vm.wanted is Wanted.UP
         if is_held and entry.vm.memory is not None:
-            self._pauser.resume(entry.vm.spec.vm_id, correlation_id)
+            resume = partial(self._pauser.resume, vm_id, correlation_id)
+            self._outlast(vm_id, resume, progress)
 
     def discard(self, entry: VmEntry, progress: Progress) -> None:
         """Let a suspended VM boot when it is started next; VmRunsElsewhere."""
@@ -239,6 +245,23 @@ class Starter:
             )
         memories.use(vm, version)  # the guest boots: it must not go on there later
         return None
+
+    def _outlast(
+        self, vm_id: VmId, act: Callable[[], None], progress: Progress
+    ) -> None:
+        """Let a guest that was restored go on, however long its storage fails.
+
+        Nobody else goes on with its memory, and a forced stop keeps that. Cancelled.
+        """
+        while True:
+            try:
+                return act()
+            except (Busy, Unavailable) as error:
+                if not self._register.is_active(vm_id):
+                    raise
+                log.info("VM %s does not go on yet: %s", vm_id, error)
+                progress.step(50, f"waits: {error}")
+            progress.pause(_STORAGE_AGAIN_S)
 
     def _park(self, vm: Vm, progress: Progress) -> int:
         deadline = self._clock.monotonic() + _LEASE_WAIT_S

@@ -1,5 +1,6 @@
 """Suspensions, and starts from them, that meet another job or run, or have to wait."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from node.contract.volumes import VmHasLease
 from node.errors import Unavailable
 from node.model.ids import VmId
 from node.model.job import Job, JobState
-from node.model.requests import StartVm
+from node.model.requests import StartVm, StopManner, StopVm
 from node.model.storage import SnapshotState
 from node.model.storage_requests import (
     CreateSnapshot,
@@ -22,7 +23,7 @@ from node.model.storage_requests import (
 from node.model.vm import Vm
 from node.storage.pools.memories import PoolMemories
 from node.system.hypervisor import Activity
-from node.vm import guest_parts, holding, live_disks, snapshot_tending
+from node.vm import guest_parts, holding, live_disks, snapshot_tending, starting
 from tests.contract import disks
 from tests.contract.test_vm_snapshots_elsewhere import BEGIN, FINISH, GUEST, Pair
 from tests.contract.test_vm_suspended import (
@@ -65,20 +66,66 @@ def test_guest_runs_on_while_other_memories_are_written(pair: Pair) -> None:
     assert mark(pair) is MemoryMark.SAVED
 
 
+def start_while_full(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Job, threading.Event]:
+    """Start a suspended VM whose guest cannot go on until the event is cleared."""
+    use, is_full, has_waited = PoolMemories.use, threading.Event(), threading.Event()
+    is_full.set()
+
+    def use_later(memories: PoolMemories, vm: Vm, version: int | None) -> None:
+        if is_full.is_set():
+            has_waited.set()
+            raise Unavailable("no space left")
+        use(memories, vm, version)
+
+    monkeypatch.setattr(starting, "_STORAGE_AGAIN_S", 0.01)
+    monkeypatch.setattr(PoolMemories, "use", use_later)
+    start = pair.manager.vms.start(VM_ID, StartVm(vm=pair.manager.vm))
+    assert has_waited.wait(WAIT_S)
+    return start, is_full
+
+
+def test_guest_goes_on_when_its_storage_has_space_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend_all(pair)
+    start, is_full = start_while_full(pair, monkeypatch)
+    jobs = pair.manager.node.jobs
+    wait_until(lambda: jobs.get(start.job_id).step == "waits: no space left")
+    assert (activity(pair.manager), mark(pair)) == (Activity.PAUSED, MemoryMark.SAVED)
+    pair.restart(pair.manager)
+    assert activity(pair.manager) is Activity.PAUSED
+    is_full.clear()
+    assert pair.manager.end_of(start).state is JobState.DONE
+    assert (activity(pair.manager), mark(pair)) == (Activity.RUNNING, MemoryMark.USED)
+    assert pair.manager.hypervisor.calls.count("restore") == 1
+
+
+def test_forced_stop_of_a_guest_that_waits_leaves_it_suspended(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend_all(pair)
+    start, is_full = start_while_full(pair, monkeypatch)
+    force = StopVm(manner=StopManner.FORCE)
+    pair.manager.done(pair.manager.vms.stop(VM_ID, force))
+    assert pair.manager.end_of(start).state is JobState.CANCELLED
+    assert (activity(pair.manager), mark(pair)) == (None, MemoryMark.SAVED)
+    is_full.clear()
+    pair.manager.vms.pool_vms.go_round()  # the lease of one that ended is given back
+    pair.runner.start()
+    assert pair.runner.hypervisor.calls.count("restore") == 1
+    assert activity(pair.runner) is Activity.RUNNING
+
+
 def test_guest_that_is_restored_and_has_not_gone_on_is_not_suspended(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suspend_all(pair)
-    use, refusals = PoolMemories.use, iter([Unavailable("no answer")])
-
-    def use_later(memories: PoolMemories, vm: Vm, version: int | None) -> None:
-        for error in refusals:
-            raise error
-        use(memories, vm, version)
-
-    monkeypatch.setattr(PoolMemories, "use", use_later)
-    start = pair.manager.vms.start(VM_ID, StartVm(vm=pair.manager.vm))
-    assert pair.manager.refused(start) == "unavailable"
+    start, is_full = start_while_full(pair, monkeypatch)
+    pair.manager.node.jobs.cancel(start.job_id)
+    assert pair.manager.end_of(start).state is JobState.CANCELLED
+    is_full.clear()
     assert (activity(pair.manager), mark(pair)) == (Activity.PAUSED, MemoryMark.SAVED)
     job = pair.manager.snapshots.hibernator.suspend(VM_ID, SuspendVm())
     assert pair.manager.refused(job) == "vm_not_resumed"
