@@ -44,6 +44,7 @@ class Pool:
     guard: SocketGuard
     root: Path
     need: Need
+    images: Path  # where base images lie: not on the pool, and on this machine
 
     @property
     def domain(self) -> FileDomain:
@@ -55,11 +56,6 @@ class Pool:
         mandate = Mandate("node", self.need.version, {SD: (self.need,)})
         return Executor(self.guard, homes, SD, mandate, images=self.images)
 
-    @property
-    def images(self) -> Path:
-        """Where base images lie: not on the pool."""
-        return self.root.parent / "images"
-
     def run(self, plan: Plan) -> None:
         self.executor().execute(Order(JOB, "test", DISK), plan, NobodyWatches())
 
@@ -70,6 +66,7 @@ def pool(tmp_path: Path) -> Iterator[Pool]:
         pytest.skip(why_not)
     with (
         tempfile.TemporaryDirectory() as name,
+        tempfile.TemporaryDirectory(dir="/run") as own,  # no NFS, wherever the pool is
         storage_process.instances(tmp_path) as instances,
     ):
         folder = Path(name)
@@ -85,7 +82,8 @@ def pool(tmp_path: Path) -> Iterator[Pool]:
         guard.join(space, 1)
         guard.write_resource(spm)
         need = Need(SD, layout.SPM_RESOURCE, guard.acquire(spm))
-        yield Pool(guard, root, need)
+        Path(own).chmod(0o711)
+        yield Pool(guard, root, need, Path(own) / "images")
 
 
 def test_disks_are_made_and_removed_with_the_owner_and_modes_of_ovirt(

@@ -29,7 +29,7 @@ from node.storage.process.launch import User
 from node.system.leases import Killpath, Leases, SanlockLeases
 from tests.fakes.leases import FakeLeases, FakeLeaseStorage
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 CHECKOUT = Path(__file__).parents[2]
 
 

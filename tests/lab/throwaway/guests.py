@@ -13,7 +13,7 @@ from node.errors import Busy, Error
 from node.model.ids import DiskId, PoolId, SnapshotId, StorageDomainId, VmId
 from node.model.job import Job, JobState
 from node.model.requests import CreateVm, DeleteVm, StartVm, StopManner, StopVm
-from node.model.storage import DiskFormat
+from node.model.storage import DiskFormat, SnapshotState
 from node.model.storage_requests import CreateSnapshot, DeleteSnapshot, SuspendVm
 from node.model.vm import Disk, Firmware, VmSpec, VmState
 from node.storage.formats import layout
@@ -158,6 +158,12 @@ class Guest:
     def snapshots(self) -> tuple[SnapshotId, ...]:
         found = self.host.storage.vm_show(self.vm_id).vm.snapshots
         return tuple(each.snapshot_id for each in found)
+
+    @property
+    def is_being_taken(self) -> bool:
+        """Tell whether a snapshot of it was begun, and nobody has ended it yet."""
+        found = self.host.storage.vm_show(self.vm_id).vm.snapshots
+        return any(each.state is SnapshotState.LOCKED for each in found)
 
     @property
     def state(self) -> VmState:

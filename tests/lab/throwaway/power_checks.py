@@ -188,6 +188,7 @@ def check(guest: Guest, promised: Promised) -> None:
     guest.boot(promised.acked)
     guest.stop()
     assert promised.snapshots <= set(guest.snapshots)
+    wait_until(lambda: not guest.is_being_taken, "the snapshot that was begun")
     guest.merge_all()
     host.done(host.storage.storage_domain_repair(where, RepairStorage()))
     assert host.storage.storage_domain_check(where).problems == ()
