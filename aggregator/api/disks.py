@@ -69,7 +69,8 @@ class _Disks:
     def disk_show(self, disk_id: str) -> DiskDetail:
         view = self._services.mirror.view
         row = control.disk(view, DiskId(disk_id))
-        return storage_lines.disk_detail(view, row)
+        profile = self._services.orders.profiles.now().of(view, row)
+        return storage_lines.disk_detail(view, row, profile)
 
     def disk_create(self, request: NewDisk) -> OrderLine:
         disk_id = request.disk_id or DiskId(str(uuid.uuid4()))
@@ -86,6 +87,10 @@ class _Disks:
             request.wipe_after_delete,
             request.qos,
         )
+        if request.profile_id is not None:
+            view, places = self._services.mirror.view, {create.storage_domain_id}
+            words = (view, disk_id, request.profile_id, places)
+            self._services.orders.profiles.choose(*words)
         return order(self._services, node_verbs.DISK_CREATE, disk_id, create)
 
     def disk_delete(self, request: ActOnDisk, disk_id: str) -> OrderLine:

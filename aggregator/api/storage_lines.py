@@ -13,6 +13,7 @@ from aggregator.api.storage_model import (
 )
 from aggregator.federation import view as views
 from aggregator.federation.view import DiskRow, PoolRow, StorageDomainRow, View
+from aggregator.policies.profiles import DiskProfile
 from node import wire
 from node.model.ids import NodeId, StorageDomainId
 from node.model.storage import (
@@ -148,11 +149,14 @@ def _content(row: DiskRow) -> ContentType:
     return wire.decode(DiskDocument, row.document, strict=False).content
 
 
-def disk_detail(view: View, row: DiskRow) -> DiskDetail:
+def disk_detail(
+    view: View, row: DiskRow, profile: DiskProfile | None = None
+) -> DiskDetail:
     """Return all that is known of a disk."""
     document = wire.decode(DiskDocument, row.document, strict=False)
     users = view.disk_users.get(row.disk_id, ())
-    return DiskDetail(disk(view, row), document, users)
+    named = (profile.name, profile.profile_id) if profile is not None else ("", None)
+    return DiskDetail(disk(view, row), document, users, *named)
 
 
 def _node(view: View, node_id: NodeId) -> str:

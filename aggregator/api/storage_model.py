@@ -233,6 +233,8 @@ class DiskDetail:
     line: DiskLine
     disk: DiskDocument
     vm_ids: tuple[VmId, ...] = ()
+    disk_profile: str = ""  # name
+    profile_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +250,4 @@ class NewDisk:
     is_shared: bool = False
     wipe_after_delete: bool | None = None  # None: as the storage domain says
     qos: DiskQos = field(default_factory=DiskQos)
+    profile_id: str | None = None  # None: the storage domain's default

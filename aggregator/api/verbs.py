@@ -3,6 +3,7 @@
 from aggregator.api import (
     export_verbs,
     model,
+    profile_verbs,
     register_verbs,
     snapshot_verbs,
     storage_verbs,
@@ -238,6 +239,7 @@ OPENAPI = read("openapi", "/v1/openapi.json", "Describe this API.", dict)
 VERBS: tuple[Verb, ...] = (
     *(value for value in list(globals().values()) if isinstance(value, Verb)),
     *export_verbs.VERBS,
+    *profile_verbs.VERBS,
     *register_verbs.VERBS,
     *snapshot_verbs.VERBS,
     *storage_verbs.VERBS,

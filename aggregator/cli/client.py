@@ -14,6 +14,8 @@ from typing import Any, Final
 from aggregator.api import (
     export_verbs,
     model,
+    profile_model,
+    profile_verbs,
     register_verbs,
     snapshot_verbs,
     storage_model,
@@ -311,6 +313,53 @@ class FleetClient(VerbClient):
         """Order something of a disk; None: of one that is to come."""
         wait_s = DISK_S if verb.is_slow else 0.0
         return self._order(verb, request, "disk_id", disk_id, wait_s)
+
+    def qos_list(self) -> profile_model.StorageQosLines:
+        return self.call(profile_verbs.QOS_LIST, profile_model.StorageQosLines)
+
+    def qos_create(
+        self, request: profile_model.NewStorageQos
+    ) -> profile_model.StorageQosLine:
+        kind = profile_model.StorageQosLine
+        return self.call(profile_verbs.QOS_CREATE, kind, request)
+
+    def qos_change(
+        self, qos_id: str, request: profile_model.ChangeStorageQos
+    ) -> profile_model.StorageQosLine:
+        kind = profile_model.StorageQosLine
+        return self.call(profile_verbs.QOS_CHANGE, kind, request, qos_id=qos_id)
+
+    def qos_remove(self, qos_id: str) -> profile_model.StorageQosLines:
+        verb, request = profile_verbs.QOS_REMOVE, profile_model.RemoveStorageQos()
+        return self.call(verb, profile_model.StorageQosLines, request, qos_id=qos_id)
+
+    def disk_profile_list(self) -> profile_model.DiskProfileLines:
+        kind = profile_model.DiskProfileLines
+        return self.call(profile_verbs.DISK_PROFILE_LIST, kind)
+
+    def disk_profile_create(
+        self, request: profile_model.NewDiskProfile
+    ) -> profile_model.DiskProfileLine:
+        verb, kind = profile_verbs.DISK_PROFILE_CREATE, profile_model.DiskProfileLine
+        return self.call(verb, kind, request)
+
+    def disk_profile_change(
+        self, profile_id: str, request: profile_model.ChangeDiskProfile
+    ) -> profile_model.DiskProfileLine:
+        verb, kind = profile_verbs.DISK_PROFILE_CHANGE, profile_model.DiskProfileLine
+        return self.call(verb, kind, request, profile_id=profile_id)
+
+    def disk_profile_remove(self, profile_id: str) -> profile_model.DiskProfileLines:
+        verb, kind = profile_verbs.DISK_PROFILE_REMOVE, profile_model.DiskProfileLines
+        request = profile_model.RemoveDiskProfile()
+        return self.call(verb, kind, request, profile_id=profile_id)
+
+    def disk_choose_profile(
+        self, disk_id: DiskId, profile_id: str
+    ) -> profile_model.DiskProfileLine:
+        verb, kind = profile_verbs.DISK_CHOOSE_PROFILE, profile_model.DiskProfileLine
+        request = profile_model.ChooseDiskProfile(profile_id)
+        return self.call(verb, kind, request, disk_id=disk_id)
 
     def template_list(self) -> template_model.TemplateLines:
         kind = template_model.TemplateLines

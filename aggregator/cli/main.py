@@ -17,7 +17,7 @@ import click.shell_completion
 from aggregator.api import model, verbs
 from aggregator.cli import client, render, snapshots, templates
 from aggregator.cli.context import WAIT_S, Context, pass_context
-from aggregator.cli.storage import disks, domains, newcomers, pools, transfers
+from aggregator.cli.storage import disks, domains, newcomers, pools, profiles, transfers
 from node import VERSION
 from node.commands import terminal, wording
 from node.errors import Error, Invalid, Unavailable
@@ -444,6 +444,8 @@ for command in (newcomers.unregistered, newcomers.register, newcomers.write_ovf)
 cli.add_command(domains.storage)
 cli.add_command(pools.pool)
 cli.add_command(disks.disk)
+cli.add_command(profiles.profile)
+cli.add_command(profiles.qos)
 cli.add_command(templates.template)
 cli.add_command(transfers.iso)
 cli.add_command(transfers.transfer)

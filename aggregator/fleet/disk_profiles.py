@@ -5,7 +5,7 @@ every node keeps a sealed copy.
 """
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -198,17 +198,22 @@ class DiskProfiles:
         self._records.delete(f"{_PROFILE}{profile_id}")
 
     def choose(
-        self, view: View, disk_id: DiskId, profile_id: str, on: StorageDomainId
-    ) -> None:
+        self,
+        view: View,
+        disk_id: DiskId,
+        profile_id: str,
+        places: Collection[StorageDomainId],
+    ) -> DiskProfile:
         """Give a disk a profile of the storage domain on which it lies, or will."""
         now = self.now()
         known = _profile(view, now, profile_id)
-        if known.storage_domain_id != on:
+        if known.storage_domain_id not in places:
             raise ProfileElsewhere(
                 f"disk profile {known.name} is of another storage domain"
             )
         before = now.choices.get(disk_id, Choice(disk_id))
         self._decide(replace(before, profile_id=profile_id))
+        return known
 
     def mark(self, disk_id: DiskId, *, is_limited: bool) -> None:
         """Note whether the limits of a disk are those of a profile."""

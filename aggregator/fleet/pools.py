@@ -75,7 +75,7 @@ class Pools:
         known = self.of(data_center_id)
         if known is not None:
             return known
-        name = self._data_centers().get(data_center_id)
+        name = self.data_centers().get(data_center_id)
         if name is None:
             raise DataCenterNotFound(f"there is no data center {data_center_id}")
         return self.adopt(PoolId(self._new_id()), name, data_center_id)
@@ -127,6 +127,10 @@ class Pools:
 
     def data_center_of(self, node_id: NodeId) -> str:
         """Return the data center of a node: so far the default cluster has all."""
+        return self.default_data_center()
+
+    def default_data_center(self) -> str:
+        """Return the data center of the default cluster."""
         clusters = {
             record.id: record.body
             for record in self._records.list()
@@ -138,7 +142,7 @@ class Pools:
         )
         return str(default["data_center_id"])
 
-    def _data_centers(self) -> dict[str, str]:
+    def data_centers(self) -> dict[str, str]:
         """Return the names of data centers by their ids."""
         prefix = "data_center/"
         return {

@@ -72,7 +72,7 @@ class Limit(click.ParamType):
         return name, terminal.Size().convert(text, param, ctx)
 
 
-_limits_option: Final = click.option(
+limits_option: Final = click.option(
     "--limit",
     "limits",
     type=Limit(),
@@ -279,7 +279,7 @@ def new_disk_options(command: terminal.Command) -> terminal.Command:
             default=None,
             help="Else as the storage domain says.",
         ),
-        _limits_option,
+        limits_option,
         click.option(
             "--id",
             "chosen",
@@ -333,7 +333,7 @@ def disk_change_options(command: terminal.Command) -> terminal.Command:
             help="Whether several VMs may run with it.",
         ),
         click.option("--wipe-after-delete/--no-wipe-after-delete", default=None),
-        _limits_option,
+        limits_option,
     )
 
 

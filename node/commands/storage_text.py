@@ -117,7 +117,6 @@ def disk(
     more: Iterable[tuple[str, object]] = (),
 ) -> str:
     """Return what is known of a disk; `more` stands behind where it lies."""
-    limits = [(each.name, getattr(document.qos, each.name)) for each in fields(DiskQos)]
     told = f"{document.disk_format}, {document.allocation}, {document.content}"
     return terminal.pairs(
         [
@@ -135,12 +134,18 @@ def disk(
             ("VMs", "\n".join(vms) or "none: it floats"),
             ("shared", "yes" if document.is_shared else "no"),
             ("wiped when deleted", "yes" if document.wipe_after_delete else "no"),
-            ("limits", ", ".join(f"{a} {b}" for a, b in limits if b) or "none"),
+            ("limits", limits(document.qos)),
             ("job", document.lock_owner or "none"),
             ("volumes", "\n".join(document.chain.volumes)),
             *(("problem", line) for line in _all_causes(document.chain.problems)),
         ]
     )
+
+
+def limits(qos: DiskQos) -> str:
+    """Return what limits a disk, in one line."""
+    found = [(each.name, getattr(qos, each.name)) for each in fields(DiskQos)]
+    return ", ".join(f"{name} {value}" for name, value in found if value) or "none"
 
 
 def check(

@@ -41,6 +41,8 @@ class ActionGroup(StrEnum):
     SPARSIFY_DISK = "sparsify_disk"
     DELETE_DISK = "delete_disk"
     EXPORT_VM = "import_export_vm"
+    CONFIGURE_DISK_PROFILE = "configure_storage_disk_profile"
+    ATTACH_DISK_PROFILE = "attach_disk_profile"
     CREATE_TEMPLATE = "create_template"
     EDIT_TEMPLATE = "edit_template_properties"
     DELETE_TEMPLATE = "delete_template"

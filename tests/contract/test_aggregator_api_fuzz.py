@@ -14,6 +14,7 @@ from aggregator.access.identity import ADMINISTRATOR
 from aggregator.api import app as api
 from aggregator.api import verbs
 from aggregator.control.orders import Origin
+from aggregator.policies.profiles import default_id
 from node.http import face
 from node.log import Secret
 from node.model import template_verbs
@@ -58,6 +59,8 @@ class Desk:
             "disk_id": fleet_storage.LOOSE,
             "template_id": TEMPLATE,
             "transfer_id": str(uuid.UUID(int=7)),
+            "qos_id": str(uuid.UUID(int=8)),
+            "profile_id": default_id(fleet_storage.DATA1),
         }
 
     def known(self) -> object:

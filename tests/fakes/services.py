@@ -23,6 +23,7 @@ from aggregator.db import Database, Record, StaleRecord
 from aggregator.federation.events import EventLog, LoggedEvent
 from aggregator.federation.mirror import Mirror
 from aggregator.federation.view import NodeState, NodeView, View, VmView, fold
+from aggregator.fleet.disk_profiles import DiskProfiles
 from aggregator.fleet.pools import Pools
 from aggregator.fleet.term import Leadership
 from aggregator.registry import Candidate, Member, Registry, Token
@@ -270,6 +271,7 @@ class FakeOrders:
         self.away: set[VmId] = set()  # VMs with disks where nothing is active
         self.waits: list[float] = []  # how long was to be waited for orders
         self.pools: Pools
+        self.profiles: DiskProfiles
         self._mirror = mirror
         self._events = events
         self._clock = clock
@@ -688,6 +690,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.orders.pools = Pools(cast(Database, self.database))
+        self.orders.profiles = DiskProfiles(cast(Database, self.database))
         self.services = Services(
             config=Config(name="skerry-test", address="aggregator.test"),
             clock=self.clock,

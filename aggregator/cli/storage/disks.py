@@ -8,7 +8,7 @@ from aggregator.api import storage_verbs as verbs
 from aggregator.api.model import OrderLine
 from aggregator.api.storage_model import NewDisk
 from aggregator.cli.context import Context, pass_context
-from aggregator.cli.storage import render, transfers
+from aggregator.cli.storage import profiles, render, transfers
 from aggregator.cli.storage.domains import order_command
 from node.commands import storage_options, terminal
 from node.model.ids import NodeId
@@ -45,8 +45,11 @@ def disk_show(context: Context, name: str) -> None:
 
 @disk.command("create")
 @storage_options.new_disk_options
+@click.option("--profile", help="Its disk profile; else the storage domain's default.")
 @order_command
-def disk_create(context: Context, /, *, storage_domain: str, **parts: Any) -> OrderLine:
+def disk_create(
+    context: Context, /, *, storage_domain: str, profile: str | None, **parts: Any
+) -> OrderLine:
     """Make a disk of SIZE, such as 20G, on STORAGE_DOMAIN."""
     place = context.find_storage_domain(storage_domain)
     new = storage_options.new_disk(place.storage_domain_id, **parts)
@@ -62,6 +65,7 @@ def disk_create(context: Context, /, *, storage_domain: str, **parts: Any) -> Or
         new.is_shared,
         new.wipe_after_delete,
         new.qos,
+        profiles.find_profile(context, profile).profile_id if profile else None,
     )
     return context.client.disk_act(verbs.DISK_CREATE, request)
 

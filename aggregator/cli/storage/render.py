@@ -1,5 +1,11 @@
 """Write what the aggregator replies of storage for people at a terminal. Pure."""
 
+from aggregator.api.profile_model import (
+    DiskProfileLine,
+    DiskProfileLines,
+    StorageQosLine,
+    StorageQosLines,
+)
 from aggregator.api.storage_model import (
     DiskDetail,
     DiskLines,
@@ -65,6 +71,48 @@ def storage_domain(reply: StorageDomainDetail) -> str:
         ),
     )
     return f"{head}\n\n{sights}"
+
+
+def qoss(reply: StorageQosLines) -> str:
+    return terminal.table(
+        ("STORAGE QOS", "LIMITS", "DISK PROFILES", "DATA CENTER", "DESCRIPTION"),
+        (
+            (
+                each.name,
+                storage_text.limits(each.limits),
+                ", ".join(each.disk_profiles),
+                each.data_center,
+                each.description,
+            )
+            for each in reply.qoss
+        ),
+    )
+
+
+def qos_line(line: StorageQosLine) -> str:
+    return f"{line.name}: {storage_text.limits(line.limits)}"
+
+
+def disk_profiles(reply: DiskProfileLines) -> str:
+    return terminal.table(
+        ("DISK PROFILE", "STORAGE DOMAIN", "QOS", "LIMITS", "DEFAULT", "DESCRIPTION"),
+        (
+            (
+                each.name,
+                each.storage_domain,
+                each.qos,
+                storage_text.limits(each.limits) if each.limits is not None else "",
+                "yes" if each.is_default else "",
+                each.description,
+            )
+            for each in reply.disk_profiles
+        ),
+    )
+
+
+def disk_profile_line(line: DiskProfileLine) -> str:
+    limited = f"its disks are limited by {line.qos}" if line.qos else "no storage QoS"
+    return f"{line.name} of {line.storage_domain}: {limited}"
 
 
 def check(line: StorageDomainLine, reply: StorageProblems) -> str:
@@ -173,5 +221,5 @@ def disk(reply: DiskDetail) -> str:
         line.storage_domains,
         line.vms,
         stale=line.stale,
-        more=(("pool", line.pool),),
+        more=(("pool", line.pool), ("disk profile", reply.disk_profile or "none")),
     )

@@ -105,7 +105,7 @@ def test_disk_that_gets_another_profile_gets_its_limits(
 ) -> None:
     view = parts.viewer.view
     made = parts.profiles.make(view, "free", DATA)
-    parts.profiles.choose(view, DISK, made.profile_id, DATA)
+    parts.profiles.choose(view, DISK, made.profile_id, {DATA})
     assert parts.turn() == []
     parts.profiles.change(view, made.profile_id, qos_id=qos_id)
     assert parts.turn() == [SLOW]
@@ -148,7 +148,7 @@ def test_limits_of_its_own_are_refused_where_a_profile_has_some(
 def test_choice_for_a_disk_that_is_gone_is_forgotten(parts: Kept) -> None:
     gone = fleet.disk_id(7)
     view = parts.viewer.view
-    parts.profiles.choose(view, gone, default_id(DATA), DATA)
+    parts.profiles.choose(view, gone, default_id(DATA), {DATA})
     parts.turn()
     assert parts.profiles.now().choices == {gone: Choice(gone, default_id(DATA))}
     parts.turn(2 * DAY_S)

@@ -62,7 +62,7 @@ def test_what_was_decided_is_there_after_a_restart(
 ) -> None:
     qos = profiles.make_qos("slow", center, "for tests", SLOW)
     made = profiles.make(VIEW, "thrifty", ONE, "as well", qos.qos_id)
-    profiles.choose(VIEW, DISK, made.profile_id, ONE)
+    profiles.choose(VIEW, DISK, made.profile_id, {ONE})
     now = DiskProfiles(database).now()
     assert now.qoss == {qos.qos_id: qos}
     assert now.of(VIEW, VIEW.disks[DISK]) == made
@@ -86,11 +86,11 @@ def test_default_profile_may_be_changed_and_stays(
 def test_what_is_in_use_is_not_removed(profiles: DiskProfiles, center: str) -> None:
     qos = profiles.make_qos("slow", center, "", SLOW)
     made = profiles.make(VIEW, "thrifty", ONE, qos_id=qos.qos_id)
-    profiles.choose(VIEW, DISK, made.profile_id, ONE)
+    profiles.choose(VIEW, DISK, made.profile_id, {ONE})
     assert refusal(lambda: profiles.remove_qos(qos.qos_id)) == "storage_qos_in_use"
     remove = profiles.remove
     assert refusal(lambda: remove(VIEW, made.profile_id)) == "disk_profile_in_use"
-    profiles.choose(VIEW, DISK, default_id(ONE), ONE)
+    profiles.choose(VIEW, DISK, default_id(ONE), {ONE})
     remove(VIEW, made.profile_id)
     profiles.remove_qos(qos.qos_id)
     assert profiles.now().qoss == {}
@@ -98,7 +98,7 @@ def test_what_is_in_use_is_not_removed(profiles: DiskProfiles, center: str) -> N
 
 def test_disk_that_moved_has_the_default_profile_there(profiles: DiskProfiles) -> None:
     made = profiles.make(VIEW, "thrifty", ONE)
-    profiles.choose(VIEW, DISK, made.profile_id, ONE)
+    profiles.choose(VIEW, DISK, made.profile_id, {ONE})
     moved = say(VIEW, 1, fleet.disk(1, storage_domain_ids=(TWO,)))
     found = profiles.now().of(moved, moved.disks[DISK])
     assert found is not None
@@ -125,10 +125,10 @@ def test_wrong_decisions_change_nothing(profiles: DiskProfiles, center: str) -> 
         lambda: profiles.change(VIEW, made.profile_id, name=" "): "bad_name",
         lambda: profiles.change(VIEW, "none"): "disk_profile_not_found",
         lambda: profiles.remove(VIEW, "none"): "disk_profile_not_found",
-        lambda: profiles.choose(VIEW, DISK, made.profile_id, TWO): (
+        lambda: profiles.choose(VIEW, DISK, made.profile_id, {TWO}): (
             "disk_profile_elsewhere"
         ),
-        lambda: profiles.choose(VIEW, DISK, "none", ONE): "disk_profile_not_found",
+        lambda: profiles.choose(VIEW, DISK, "none", {ONE}): "disk_profile_not_found",
     }
     assert [refusal(ask) for ask in wrong] == list(wrong.values())
     assert profiles.now() == before
