@@ -11,6 +11,7 @@ from aggregator.rest import (
     networks,
     parents,
     permissions,
+    qoss,
     replies,
     select,
     storage,
@@ -105,7 +106,7 @@ RESOURCE: Final[Resource[DataCenter]] = Resource(
             ),
         ),
         empty("quotas", "quotas", "quota"),
-        empty("qoss", "qoss", "qos"),
+        qoss.BELOW,
         empty("iscsibonds", "iscsi_bonds", "iscsi_bond"),
     ),
 )
@@ -189,5 +190,5 @@ COLLECTION: Final = Collection(
         Act("setmaster", ActionGroup.EDIT_POOL, _set_master),
         Act("cleanfinishedtasks", ActionGroup.EDIT_POOL, _clean),
     ),
-    deeds=attached_domains.DEEDS,
+    deeds=(*attached_domains.DEEDS, *qoss.DEEDS),
 )

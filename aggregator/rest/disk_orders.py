@@ -9,7 +9,7 @@ from typing import Final
 from aggregator.control import attaching
 from aggregator.control.orders import Order
 from aggregator.federation.view import VmView
-from aggregator.rest import disks, new_disk, replies
+from aggregator.rest import disk_profiles, disks, new_disk, replies
 from aggregator.rest.body import BadValue, Body
 from aggregator.rest.call import Act, Call, Collection, NoSuchObject, Reply, Write
 from aggregator.rest.disks import Entry
@@ -50,6 +50,7 @@ def create(call: Call, body: Body) -> tuple[requests.CreateDisk, Order]:
     """Order a new disk; return what was asked for, too."""
     request = new_disk.creation(call.context, body, _wanted_id(body))
     disk_id = request.disk_id
+    disk_profiles.choose(call, body, disk_id, (request.storage_domain_id,))
     order = replies.storage_order(call, verbs.DISK_CREATE, disk_id, request)
     replies.raise_failure(order)
     return request, order
@@ -93,6 +94,7 @@ def update(call: Call, entry: Entry, body: Body) -> None:
         )
     if size_bytes is not None and size_bytes != now.size_bytes:
         _see(call, entry, _resize(call, entry, size_bytes))
+    disk_profiles.choose(call, body, now.disk_id, now.storage_domain_ids)
     if change is not None:
         verb, disk_id = verbs.DISK_CHANGE, now.disk_id
         _see(call, entry, replies.storage_order(call, verb, disk_id, change))

@@ -9,6 +9,7 @@ from typing import Final
 from aggregator.federation import view as views
 from aggregator.federation.view import DiskRow, View
 from aggregator.rest import (
+    disk_profiles,
     element,
     new_disk,
     permissions,
@@ -132,9 +133,8 @@ def _storage_domains(context: Context, row: Entry) -> Element | None:
 
 
 def _profile(context: Context, row: Entry) -> str | None:
-    for storage_domain_id in row.document.storage_domain_ids:
-        return f"diskprofiles/{storage.profile_id(storage_domain_id)}"
-    return None
+    document = row.document
+    return disk_profiles.of_disk(context, document.disk_id, document.storage_domain_ids)
 
 
 def _statistics(context: Context, row: Entry) -> Iterator[Statistic]:

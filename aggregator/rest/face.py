@@ -51,6 +51,7 @@ _BODY_MAX: Final = 2 * MiB  # as nginx has it
 # reply goes out in pieces.
 _WHOLE_MAX: Final = 512 * KiB
 _METHODS: Final = ("GET", "POST", "PUT", "DELETE")
+_CHANGING: Final = frozenset({"POST", "PUT"})  # with a body
 _VERSION: Final = re.compile(r"v(\d+)(?:/|$)")
 _REALM: Final = 'Basic realm="RESTAPI"'
 
@@ -169,7 +170,7 @@ def _parameters(matrix: dict[str, str]) -> Parameters:
 
 
 def _body() -> Body:
-    if flask.request.method not in ("POST", "PUT"):
+    if flask.request.method not in _CHANGING:
         return body.EMPTY
     form = Form.JSON if flask.request.is_json else Form.XML
     return body.read(flask.request.get_data(cache=False), form)
@@ -203,8 +204,15 @@ def _reply(call: Call, reply: Reply) -> flask.Response:
     if isinstance(content, Many):
         return _collection(call, content, follow, reply)
     if isinstance(content, Entity):
-        content = resource.render(call.context, content, follow)
+        content = resource.render(_afterwards(call), content, follow)
     return _document(content, reply.status, dict(reply.headers))
+
+
+def _afterwards(call: Call) -> Context:
+    """Return a context with the fleet's documents as a change has left them."""
+    if flask.request.method not in _CHANGING:
+        return call.context
+    return replace(call.context, fleet=fleet.load(call.services.database))
 
 
 def _collection(

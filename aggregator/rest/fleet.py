@@ -6,12 +6,14 @@ Pure but for `load`.
 import functools
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aggregator import db
 from aggregator.access import permissions
 from aggregator.access.permissions import Role
+from aggregator.fleet import disk_profiles
+from aggregator.policies.profiles import Profiles
 from node import wire
 from node.model.storage import Connection
 
@@ -83,6 +85,7 @@ class Fleet:
     roles: tuple[Role, ...]
     pools: tuple[StoragePool, ...] = ()
     connections: tuple[StorageConnection, ...] = ()
+    profiles: Profiles = field(default_factory=Profiles)
 
     def cluster_of(self, object_id: str) -> Cluster:
         """Return the cluster of a VM or node: so far the default has them all."""
@@ -106,9 +109,10 @@ def load(database: db.Database) -> Fleet:
 
 def read(records: Iterable[db.Record]) -> Fleet:
     """Return the documents in the fleet's records."""
+    found = tuple(records)
     data_centers, clusters, users, granted = [], [], [], []
     pools, connections = [], []
-    for record in records:
+    for record in found:
         kind, _, object_id = record.id.partition("/")
         body = record.body
         if kind == "data_center":
@@ -150,6 +154,7 @@ def read(records: Iterable[db.Record]) -> Fleet:
         tuple(permissions.ROLES.values()),
         tuple(pools),
         tuple(connections),
+        disk_profiles.read(found),
     )
 
 

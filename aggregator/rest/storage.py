@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aggregator.federation.view import DiskRow, PoolRow, StorageDomainRow
-from aggregator.rest import fleet
 from aggregator.rest.resource import Context
 from node import wire
-from node.model.ids import NodeId, PoolId, StorageDomainId
+from node.model.ids import NodeId, PoolId
 from node.model.storage import DiskDocument, StorageDomainDocument
 
 
@@ -78,8 +77,3 @@ def is_local(context: Context, row: StorageDomainRow) -> bool:
     """Tell whether a storage domain is of one node alone."""
     pool = context.view.pools.get(row.pool_id) if row.pool_id is not None else None
     return pool is not None and pool.is_local
-
-
-def profile_id(storage_domain_id: StorageDomainId) -> str:
-    """Return the id of the one disk profile of a storage domain."""
-    return fleet.derived_id("diskprofile", storage_domain_id)

@@ -236,7 +236,7 @@ RESOURCE: Final[Resource[Domain]] = Resource(
         Below(
             "diskprofiles",
             disk_profiles.RESOURCE,
-            lambda context, row: disk_profiles.of(row.row),
+            lambda context, row: disk_profiles.of(context, row.row),
         ),
         empty("disksnapshots", "disk_snapshots", "disk_snapshot"),
         Below(

@@ -8,6 +8,7 @@ from aggregator.federation import view as views
 from aggregator.federation.view import NodeView, StorageDomainRow, View
 from aggregator.rest import (
     disk_orders,
+    disk_profiles,
     disks,
     new_storage_domain,
     newcomers,
@@ -317,6 +318,7 @@ COLLECTION: Final = Collection(
         Act("reduceluns", _EDIT, _refuse("reduceluns")),
     ),
     deeds=(
+        *disk_profiles.DEEDS,
         Deed("POST", ("disks",), ActionGroup.CREATE_DISK, _add_disk),
         Deed("DELETE", ("disks", PARAMETER), ActionGroup.DELETE_DISK, _remove_disk),
         *(
