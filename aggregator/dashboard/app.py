@@ -7,6 +7,7 @@ import flask
 from aggregator.dashboard import (
     disks,
     events,
+    limits,
     logins,
     new_disks,
     new_storage,
@@ -54,6 +55,7 @@ ROUTES: Final[tuple[Route | PublicRoute, ...]] = (
     *new_storage.ROUTES,
     *storage.ROUTES,
     *newcomers.ROUTES,
+    *limits.ROUTES,
     *pools.ROUTES,
     *new_disks.ROUTES,
     *disks.ROUTES,

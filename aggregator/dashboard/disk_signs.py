@@ -100,6 +100,14 @@ DISK_ACTIONS: Final = (
         is_of_data=True,
     ),
     DiskAction(
+        "profile",
+        "Disk profile",
+        ActionGroup.ATTACH_DISK_PROFILE,
+        "A disk profile with a storage QoS limits the disk, in the place of limits of "
+        "its own. One that runs is limited within some seconds.",
+        is_of_data=True,
+    ),
+    DiskAction(
         "sparsify",
         "Give back free space",
         ActionGroup.SPARSIFY_DISK,

@@ -35,6 +35,7 @@ from aggregator.dashboard.questions import Field, Kind, Question
 from aggregator.dashboard.routes import Route
 from aggregator.dashboard.visits import Visit
 from aggregator.federation.view import DiskRow, View, VmView
+from aggregator.policies.profiles import Profiles
 from node.errors import NotFound
 from node.model import storage_requests as bodies
 from node.model import storage_verbs as verbs
@@ -101,7 +102,7 @@ def show(pages: Pages, visit: Visit, disk_id: str) -> flask.Response:
         row=row,
         line=disk_rows.disk_line(view, row, pages.translate),
         chains=disk_rows.whys(view, row, told, pages.translate),
-        facts=list(_facts(view, row, told)),
+        facts=list(_facts(view, row, told, pages.services.orders.profiles.now())),
         volumes=disk_rows.chain(told),
         since=told.since,
         jobs=[rows.task_row(each, view, pages.translate) for each in orders],
@@ -118,7 +119,7 @@ def ask(action: DiskAction, pages: Pages, visit: Visit, disk_id: str) -> flask.R
         f"{_page(row)}/{action.name}",
         _page(row),
         action.meaning,
-        _fields(action, view, row),
+        _fields(action, view, row, pages.services.orders.profiles.now()),
         action.is_dangerous,
         "/ui/disks" if action.name == "delete" else "",
     )
@@ -131,6 +132,11 @@ def do(action: DiskAction, pages: Pages, visit: Visit, disk_id: str) -> flask.Re
     if action.group is ActionGroup.ATTACH_DISK:
         order = _change_vm(action, pages, visit, row)
         return storage.answered(pages, order, _page(row))
+    if action.name == "profile":
+        words = (row.disk_id, visits.form().get("profile_id", ""))
+        view = pages.services.mirror.view
+        pages.services.orders.profiles.choose(view, *words, row.storage_domain_ids)
+        return routing.done(pages, _page(row))
     verb, request = _request(action, visits.form(), row)
     runner = attaching.runner_of(pages.services.mirror.view, row.disk_id)
     if isinstance(request, bodies.ResizeDisk) and runner is not None:
@@ -203,7 +209,9 @@ def places(view: View, row: DiskRow, *, elsewhere: bool) -> list[tuple[str, str]
     ]
 
 
-def _fields(action: DiskAction, view: View, row: DiskRow) -> tuple[Field, ...]:
+def _fields(
+    action: DiskAction, view: View, row: DiskRow, profiles: Profiles
+) -> tuple[Field, ...]:
     match action.name:
         case "resize":
             size = f"{row.size_bytes / GiB:g}"
@@ -245,9 +253,23 @@ def _fields(action: DiskAction, view: View, row: DiskRow) -> tuple[Field, ...]:
             return (questions.choice("vm_id", "From", named),)
         case "edit":
             return tuple(_editable(row, disk_rows.document(row)))
+        case "profile":
+            return (_profile_field(view, row, profiles),)
         case "limit":
             return disk_limits.fields(disk_rows.document(row).qos)
     return ()
+
+
+def _profile_field(view: View, row: DiskRow, profiles: Profiles) -> Field:
+    own = profiles.of(view, row)
+    offered = [
+        (each.profile_id, each.name)
+        for place in row.storage_domain_ids
+        if place in view.storage_domains
+        for each in profiles.on(view.storage_domains[place])
+    ]
+    chosen = own.profile_id if own is not None else ""
+    return questions.choice("profile_id", "Disk profile", offered, chosen)
 
 
 def _editable(row: DiskRow, told: DiskDocument) -> Iterator[Field]:
@@ -310,8 +332,11 @@ def _request(
     return verbs.DISK_DELETE, bodies.ActOnDisk()
 
 
-def _facts(view: View, row: DiskRow, told: DiskDocument) -> Iterator[tuple[str, str]]:
+def _facts(
+    view: View, row: DiskRow, told: DiskDocument, profiles: Profiles
+) -> Iterator[tuple[str, str]]:
     """Yield what a disk is: what it is called, what it is."""
+    profile = profiles.of(view, row)
     pool = view.pools.get(row.pool_id) if row.pool_id is not None else None
     yield "Size for the guest", figures.size(row.size_bytes)
     yield "Takes now", figures.size(row.allocated_bytes)
@@ -321,6 +346,7 @@ def _facts(view: View, row: DiskRow, told: DiskDocument) -> Iterator[tuple[str, 
     yield "Shared", "several VMs may run with it at once" if told.is_shared else ""
     yield "When deleted", "it is wiped" if told.wipe_after_delete else ""
     yield "Limited to", disk_limits.text(told.qos)
+    yield "Disk profile", profile.name if profile is not None else ""
     yield "Description", told.description
     yield "Pool", pool.name if pool is not None else ""
     if told.template_id is not None:

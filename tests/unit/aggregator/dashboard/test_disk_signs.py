@@ -18,7 +18,8 @@ def test_every_state_of_a_disk_has_a_sign() -> None:
             ContentType.DATA,
             False,
             [
-                *("attach", "resize", "move", "copy", "edit", "limit", "sparsify"),
+                *("attach", "resize", "move", "copy", "edit", "limit", "profile"),
+                "sparsify",
                 "delete",
             ],
             id="floating",
@@ -28,7 +29,8 @@ def test_every_state_of_a_disk_has_a_sign() -> None:
             ContentType.DATA,
             True,
             [
-                *("attach", "resize", "move", "copy", "edit", "limit", "sparsify"),
+                *("attach", "resize", "move", "copy", "edit", "limit", "profile"),
+                "sparsify",
                 "detach",
             ],
             id="used",
