@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Protocol
+from typing import Final, Protocol
 
 from node.contract.memories import (
     Memories,
@@ -28,6 +28,9 @@ from node.model.ids import DiskId, NodeId, PoolId, StorageDomainId, VmId
 from node.model.job import Job
 from node.model.storage import DiskFormat, DiskQos
 from node.model.vm import Disk, Vm, VmSpec
+
+# Code of what is refused since this node has not the lease that it needs.
+STALE_LEASE: Final = "stale_lease"
 
 
 class PoolUnknown(NotFound):

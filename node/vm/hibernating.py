@@ -27,7 +27,7 @@ from node import jobs, wire
 from node.clock import Clock, parse_rfc3339, rfc3339
 from node.contract import snapshots
 from node.contract.memories import Memories, MemoryMark
-from node.contract.volumes import VmHasLease, Volumes
+from node.contract.volumes import STALE_LEASE, VmHasLease, Volumes
 from node.errors import Busy, Conflict, Error, Failed
 from node.jobs import Jobs, Progress
 from node.model.feed import Kind
@@ -291,14 +291,33 @@ class Hibernator:
             try:
                 self._memories.save(vm, version)
             except Conflict as error:
-                self._lose(piece, error)
-                raise
+                version = self._have_again(piece, vm, version, error)
             except Error as error:
                 log.info("VM %s is not suspended yet: %s", piece.vm_id, error)
                 self._holder.wait(piece, _MARK_AGAIN_S)
             else:
                 break
         self._leave(piece)
+
+    def _have_again(
+        self, piece: Piece, vm: Vm, version: int | None, refusal: Conflict
+    ) -> int:
+        """Have the lease that went with the storage process, unless it has moved on."""
+        while True:
+            try:
+                if version is None or refusal.code != STALE_LEASE:
+                    raise refusal
+                again = self._volumes.park(vm, version)
+                if again == version:  # it was held all the time
+                    raise refusal
+            except Conflict as error:
+                self._lose(piece, error)
+                raise
+            except Error as error:
+                log.info("VM %s is not suspended yet: %s", piece.vm_id, error)
+                self._holder.wait(piece, _MARK_AGAIN_S)
+            else:
+                return again
 
     def _lose(self, piece: Piece, error: Error) -> None:
         """Say that a guest ended, and that its memory was not kept."""

@@ -24,6 +24,7 @@ from node.clock import Clock, rfc3339
 from node.config import Config
 from node.contract.memories import MemoryMark, MemoryMissing
 from node.contract.volumes import (
+    STALE_LEASE,
     OpenVolume,
     VmLease,
     VmRunsElsewhere,
@@ -139,9 +140,8 @@ class Starter:
                 if ready.version is not None and not is_still:
                     self._check_lease(entry.vm, ready.version + 1)
                 if ready.memory is not None:
-                    use = partial(self._volumes.memories.use, entry.vm, ready.version)
-                    self._outlast(vm_id, use, progress)
                     self._observer.look(vm_id)
+                    self._outlast(vm_id, partial(self._use, entry.vm), progress)
                 if is_still and not is_paused:
                     self._pauser.resume(vm_id, correlation_id)
         except Error as error:
@@ -246,6 +246,10 @@ class Starter:
         memories.use(vm, version)  # the guest boots: it must not go on there later
         return None
 
+    def _use(self, vm: Vm) -> None:
+        """Let nobody go on with the memory of a guest that was restored."""
+        self._volumes.memories.use(vm, self._pauser.keep(vm.spec.vm_id))
+
     def _outlast(
         self, vm_id: VmId, act: Callable[[], None], progress: Progress
     ) -> None:
@@ -256,8 +260,10 @@ class Starter:
         while True:
             try:
                 return act()
-            except (Busy, Unavailable) as error:
-                if not self._register.is_active(vm_id):
+            except (Busy, Conflict, Unavailable) as error:
+                # The storage process may have been killed, and its leases with it.
+                may_pass = not isinstance(error, Conflict) or error.code == STALE_LEASE
+                if not may_pass or not self._register.is_active(vm_id):
                     raise
                 log.info("VM %s does not go on yet: %s", vm_id, error)
                 progress.step(50, f"waits: {error}")

@@ -73,6 +73,7 @@ PATHS = (
     f"/ui/pools/{fleet_storage.SHARED}",
     "/ui/disks",
     "/ui/disks/new",
+    "/ui/limits",
     f"/ui/disks/{fleet_storage.SYSTEM}",
     f"/ui/disks/{fleet_storage.SYSTEM}/copy",
     "/ui/templates",

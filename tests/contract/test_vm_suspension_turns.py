@@ -25,7 +25,13 @@ from node.storage.pools.memories import PoolMemories
 from node.system.hypervisor import Activity
 from node.vm import guest_parts, holding, live_disks, snapshot_tending, starting
 from tests.contract import disks
-from tests.contract.test_vm_snapshots_elsewhere import BEGIN, FINISH, GUEST, Pair
+from tests.contract.test_vm_snapshots_elsewhere import (
+    BEGIN,
+    FINISH,
+    GUEST,
+    Pair,
+    Side,
+)
 from tests.contract.test_vm_suspended import (
     activity,
     is_removed,
@@ -100,6 +106,43 @@ def test_guest_goes_on_when_its_storage_has_space_again(
     assert pair.manager.end_of(start).state is JobState.DONE
     assert (activity(pair.manager), mark(pair)) == (Activity.RUNNING, MemoryMark.USED)
     assert pair.manager.hypervisor.calls.count("restore") == 1
+
+
+def losing_lease(
+    side: Side, act: Callable[[PoolMemories, Vm, int | None], None]
+) -> Callable[[PoolMemories, Vm, int | None], None]:
+    """Return it as it is when the storage process was killed: its leases are free."""
+    has_lost: list[bool] = []
+
+    def lose(memories: PoolMemories, vm: Vm, version: int | None) -> None:
+        if not has_lost:
+            has_lost.append(True)
+            side.node.volumes.unpark(VM_ID)
+        act(memories, vm, version)
+
+    return lose
+
+
+def test_guest_goes_on_when_its_lease_went_with_the_storage_process(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend_all(pair)
+    monkeypatch.setattr(starting, "_STORAGE_AGAIN_S", 0.01)
+    lose = losing_lease(pair.manager, PoolMemories.use)
+    monkeypatch.setattr(PoolMemories, "use", lose)
+    pair.manager.start()
+    assert (activity(pair.manager), mark(pair)) == (Activity.RUNNING, MemoryMark.USED)
+
+
+def test_memory_is_marked_when_its_lease_went_with_the_storage_process(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend(pair.manager, BEGIN)
+    lose = losing_lease(pair.runner, PoolMemories.save)
+    monkeypatch.setattr(PoolMemories, "save", lose)
+    suspend(pair.runner, GUEST)
+    assert mark(pair) is MemoryMark.SAVED
+    pair.manager.start()  # its lease was given back
 
 
 def test_forced_stop_of_a_guest_that_waits_leaves_it_suspended(
