@@ -9,6 +9,8 @@ from node.contract.memories import MemoryMark
 from node.model.job import Job, JobState
 from node.model.requests import ActOnVm
 from node.model.storage_requests import SuspendVm
+from node.model.vm import VmMemory
+from node.storage.pools.memories import PoolMemories
 from node.system.hypervisor import Activity
 from tests.contract import disks
 from tests.contract.test_vm_snapshots_elsewhere import BEGIN, GUEST, Pair, Side
@@ -90,3 +92,23 @@ def test_memory_goes_when_its_writing_is_cancelled(pair: Pair) -> None:
     pair.runner.node.jobs.cancel(saving.job_id)
     assert pair.runner.end_of(saving).state is JobState.CANCELLED
     goes_on(pair)
+
+
+def test_name_of_a_memory_goes_though_the_definition_is_written_meanwhile(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend(pair.manager, BEGIN)
+    pair.runner.hypervisor.refusal = "no space left"
+    assert pair.runner.refused(ask(pair.runner)) == "hypervisor_refused"
+    pair.runner.hypervisor.refusal = ""
+    wait_until(lambda: activity(pair.runner) is Activity.RUNNING)
+    remove = PoolMemories.remove
+
+    def remove_slowly(memories: PoolMemories, memory: VmMemory) -> None:
+        remove(memories, memory)
+        monkeypatch.setattr(PoolMemories, "remove", remove)
+        pair.manager.done(pair.manager.create(BEGIN))
+
+    monkeypatch.setattr(PoolMemories, "remove", remove_slowly)
+    assert is_removed(pair)
+    assert len(pair.manager.vm.snapshots) == 1

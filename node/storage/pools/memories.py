@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from node.contract import memories
 from node.contract.memories import Memories, MemoryMark, MemoryMissing
 from node.contract.volumes import DiskBusy, DiskNotMade, Volumes
-from node.errors import Error
+from node.errors import Conflict, Error
 from node.model.ids import DiskId, JobId, VmId
 from node.model.job import Job
 from node.model.storage import DiskFormat
@@ -169,8 +169,20 @@ class PoolMemories:
     def _remove(self, vm: Vm) -> Vm:
         """Remove the disk, and then its name: whatever is cut short is seen."""
         assert vm.memory is not None, "there is one to remove"
-        self.remove(vm.memory)
-        return self._note(vm, None)
+        memory = vm.memory
+        self.remove(memory)
+        while True:
+            try:
+                return self._note(vm, None)
+            except Conflict:
+                # Another job has written it meanwhile: nobody would look for a name
+                # without a disk while a guest runs.
+                newest = self.volumes.find(vm.spec.vm_id)
+                if newest is None or newest.generation == vm.generation:
+                    raise
+                vm = newest
+                if vm.memory != memory:
+                    return vm
 
     def _take_back(self, vm: Vm) -> None:
         """Let a definition not name what could not be made."""
