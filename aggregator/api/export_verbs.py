@@ -2,7 +2,7 @@
 
 from aggregator.api.model import OrderLine
 from aggregator.api.table import act
-from node.model.exports import ExportVm
+from node.model.exports import ExportVm, RemoveExported
 from node.model.verbs import ActionGroup, Object, Verb
 
 VM_EXPORT = act(
@@ -16,4 +16,15 @@ VM_EXPORT = act(
     202,
 )
 
-VERBS: tuple[Verb, ...] = (VM_EXPORT,)
+STORAGE_DOMAIN_REMOVE_EXPORTED = act(
+    "storage_domain_remove_exported",
+    "/v1/storage-domains/{storage_domain_id}/remove-exported",
+    "Remove a VM or template that was exported, with its disks there.",
+    ActionGroup.EXPORT_VM,
+    Object.STORAGE_DOMAIN,
+    RemoveExported,
+    OrderLine,
+    202,
+)
+
+VERBS: tuple[Verb, ...] = (VM_EXPORT, STORAGE_DOMAIN_REMOVE_EXPORTED)

@@ -1,4 +1,4 @@
-"""Order the export of VMs."""
+"""Order the export of VMs, and the removal of what was exported."""
 
 import flask
 
@@ -8,7 +8,7 @@ from aggregator.api.model import OrderLine
 from aggregator.services import Services
 from node.http import face
 from node.model import export_verbs as node_verbs
-from node.model.exports import ExportVm
+from node.model.exports import ExportVm, RemoveExported
 
 
 def blueprint(services: Services) -> flask.Blueprint:
@@ -18,5 +18,10 @@ def blueprint(services: Services) -> flask.Blueprint:
     def export(request: ExportVm, vm_id: str) -> OrderLine:
         return storage.order(services, node_verbs.VM_EXPORT, vm_id, request)
 
+    def remove(request: RemoveExported, storage_domain_id: str) -> OrderLine:
+        verb = node_verbs.STORAGE_DOMAIN_REMOVE_EXPORTED
+        return storage.order(services, verb, storage_domain_id, request)
+
     face.bind(routes, verbs.VM_EXPORT, export)
+    face.bind(routes, verbs.STORAGE_DOMAIN_REMOVE_EXPORTED, remove)
     return routes

@@ -439,7 +439,12 @@ def vm_screenshot(context: Context, vm: str, file: Any) -> None:
 
 
 vm.add_command(snapshots.snapshot)
-for command in (newcomers.unregistered, newcomers.register, newcomers.write_ovf):
+for command in (
+    newcomers.unregistered,
+    newcomers.register,
+    newcomers.remove_exported,
+    newcomers.write_ovf,
+):
     domains.storage.add_command(command)
 cli.add_command(domains.storage)
 cli.add_command(pools.pool)

@@ -15,6 +15,8 @@ from aggregator.dashboard.questions import Field, Question
 from aggregator.dashboard.routes import Route
 from aggregator.dashboard.visits import Visit
 from aggregator.federation.view import StorageDomainRow, View
+from node.model import export_verbs
+from node.model.exports import RemoveExported
 from node.model.ids import StorageDomainId, VmId
 from node.model.storage import DomainClass
 from node.model.unregistered import (
@@ -88,6 +90,37 @@ def do(
     return storage.answered(pages, asked, f"/ui/storage/{row.storage_domain_id}")
 
 
+def ask_removal(
+    pages: Pages, visit: Visit, storage_domain_id: str, vm_id: str
+) -> flask.Response:
+    """Return the page that asks whether an export is to be removed."""
+    row = storage.find(pages.services.mirror.view, storage_domain_id)
+    found = deciding.find(_look(pages, storage_domain_id), vm_id)
+    page = f"/ui/storage/{row.storage_domain_id}/unregistered"
+    question = Question(
+        f"{pages.translate('Remove')}: {found.spec.name}?",
+        "Remove",
+        f"{page}/{vm_id}/remove",
+        page,
+        "It goes from there for good, with its disks. VMs of the fleet stay.",
+        is_dangerous=True,
+    )
+    return pages.show(visit, "question.html", question=question)
+
+
+def remove(
+    pages: Pages, visit: Visit, storage_domain_id: str, vm_id: str
+) -> flask.Response:
+    """Order that an export is removed."""
+    row = storage.find(pages.services.mirror.view, storage_domain_id)
+    verb, request = (
+        export_verbs.STORAGE_DOMAIN_REMOVE_EXPORTED,
+        RemoveExported(VmId(vm_id)),
+    )
+    page = f"/ui/storage/{row.storage_domain_id}"
+    return storage.order(pages, visit, verb, row.storage_domain_id, request, page)
+
+
 def _look(pages: Pages, storage_domain_id: str) -> Unregistered:
     where = storage.find(pages.services.mirror.view, storage_domain_id)
     key = where.storage_domain_id
@@ -159,4 +192,6 @@ ROUTES: Final = (
     Route("GET", _LIST, show, ActionGroup.READ, _ON),
     Route("GET", f"{_LIST}/<vm_id>", ask, ActionGroup.CREATE_VM, _ON),
     Route("POST", f"{_LIST}/<vm_id>", do, ActionGroup.CREATE_VM, _ON),
+    Route("GET", f"{_LIST}/<vm_id>/remove", ask_removal, ActionGroup.EXPORT_VM, _ON),
+    Route("POST", f"{_LIST}/<vm_id>/remove", remove, ActionGroup.EXPORT_VM, _ON),
 )

@@ -20,6 +20,8 @@ from aggregator.rest.devices import VmRow
 from aggregator.rest.resource import Context
 from aggregator.rest.storage import Domain
 from aggregator.rest.templates import Template
+from node.model import export_verbs
+from node.model.exports import RemoveExported
 from node.model.ids import TemplateId, VmId
 from node.model.job import JobState
 from node.model.templates import Template as Kept
@@ -28,6 +30,8 @@ from node.model.vm import Vm, VmState, Wanted
 
 # It reads the definition and writes it anew: clients look for the VM right after.
 _REGISTER_S = 20.0
+_REMOVE_S = 20.0
+_REMOVE = export_verbs.STORAGE_DOMAIN_REMOVE_EXPORTED
 
 
 def rows(context: Context, domain: Domain) -> Iterable[VmRow]:
@@ -70,6 +74,16 @@ def bring(call: Call, domain: Domain, ids: tuple[str, ...]) -> Reply:
     asked = _request(call, domain, VmId(ids[0]))
     request = replace(asked, to_storage_domain_id=place.storage_domain_id)
     return replies.follow(call, _order(call, domain, request))
+
+
+def remove(call: Call, domain: Domain, ids: tuple[str, ...]) -> Reply:
+    """Remove what was exported, and wait until it is gone unless the caller does not.
+
+    Clients tell by the id alone; what waits on another storage domain is refused.
+    """
+    request, verb = RemoveExported(VmId(ids[0])), _REMOVE
+    order = replies.storage_order(call, verb, domain.row.storage_domain_id, request)
+    return Reply(replies.action(call, replies.wait(call, order, _REMOVE_S)))
 
 
 def _order(call: Call, domain: Domain, request: RegisterVm) -> Order:

@@ -326,6 +326,10 @@ COLLECTION: Final = Collection(
             for kind in ("vms", "templates")
             for act, do in _TAKES
         ),
+        *(
+            Deed("DELETE", (kind, PARAMETER), ActionGroup.EXPORT_VM, newcomers.remove)
+            for kind in ("vms", "templates")
+        ),
         Deed("POST", ("storageconnections",), _EDIT, _refuse_connection),
         Deed("DELETE", ("storageconnections", PARAMETER), _EDIT, _refuse_connection),
     ),

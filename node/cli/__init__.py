@@ -190,7 +190,12 @@ def completion(shell: str) -> None:
     click.echo(terminal.completion(cli, "skerry-node", shell))
 
 
-for command in (newcomers.unregistered, newcomers.register, newcomers.write_ovf):
+for command in (
+    newcomers.unregistered,
+    newcomers.register,
+    newcomers.remove_exported,
+    newcomers.write_ovf,
+):
     domains.storage.add_command(command)
 for group in (
     jobs.job,

@@ -82,6 +82,14 @@ def find(reply: Unregistered, name: str) -> UnregisteredVm:
     return found
 
 
+def exported_id(reply: Unregistered, name: str) -> VmId:
+    """Return the id of what was exported: also of what cannot be read, by its id."""
+    try:
+        return VmId(str(uuid.UUID(name)))
+    except ValueError:
+        return find(reply, name).spec.vm_id
+
+
 def listing(reply: Unregistered) -> str:
     """Return what waits, and what could not be read, as text."""
     rows = terminal.table(

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from node.errors import Conflict
+from node.errors import Conflict, NotFound
 from node.jobs import Progress
-from node.model.ids import DiskId, PoolId, StorageDomainId
+from node.model.ids import DiskId, PoolId, StorageDomainId, VmId
 from node.model.vm import Vm
 
 
@@ -23,6 +23,13 @@ class VmExported(Conflict):
     remedy = "Take another export storage domain: what lies there stays."
 
 
+class NotExported(NotFound):
+    """Nothing of that id lies on the export storage domain."""
+
+    code = "vm_not_exported"
+    remedy = "See `skerry storage unregistered` of the storage domain."
+
+
 class Exports(Protocol):
     """Who writes VMs to export storage domains; `node.storage.pools.exports` does."""
 
@@ -37,6 +44,15 @@ class Exports(Protocol):
         at: str,
         progress: Progress,
         check_idle: Callable[[], None],
+    ) -> None: ...
+
+    def check_removal(self, vm_id: VmId, origin: StorageDomainId) -> PoolId:
+        """Return the pool of an export domain on which a VM lies."""
+
+    def lies(self, vm_id: VmId, origin: StorageDomainId) -> bool: ...
+
+    def remove(
+        self, vm_id: VmId, origin: StorageDomainId, progress: Progress
     ) -> None: ...
 
     def check_import(self, vm: Vm) -> None:

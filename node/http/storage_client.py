@@ -2,10 +2,12 @@
 
 from node.http.calling import CHECK_WAIT_S, LOOK_WAIT_S, VerbClient
 from node.model import (
+    export_verbs,
     register_verbs,
     storage_verbs,
     transfer_verbs,
 )
+from node.model.exports import RemoveExported
 from node.model.ids import (
     DiskId,
     PoolId,
@@ -160,6 +162,12 @@ class StorageClient(VerbClient):
         self, storage_domain_id: StorageDomainId, request: RegisterVm
     ) -> Job:
         verb = register_verbs.STORAGE_DOMAIN_REGISTER_VM
+        return self._change_domain(verb, storage_domain_id, request)
+
+    def storage_domain_remove_exported(
+        self, storage_domain_id: StorageDomainId, request: RemoveExported
+    ) -> Job:
+        verb = export_verbs.STORAGE_DOMAIN_REMOVE_EXPORTED
         return self._change_domain(verb, storage_domain_id, request)
 
     def storage_domain_write_ovf(

@@ -1,6 +1,6 @@
 """The verbs of export storage domains; the pool's manager does them."""
 
-from node.model.exports import ExportVm
+from node.model.exports import ExportVm, RemoveExported
 from node.model.job import Job
 from node.model.verb import ActionGroup, Object, Verb
 
@@ -17,4 +17,17 @@ VM_EXPORT = Verb(
     is_slow=True,
 )
 
-VERBS: tuple[Verb, ...] = (VM_EXPORT,)
+STORAGE_DOMAIN_REMOVE_EXPORTED = Verb(
+    "storage_domain_remove_exported",
+    "POST",
+    "/v1/storage-domains/{storage_domain_id}/remove-exported",
+    "Remove a VM or template that was exported, with its disks there.",
+    ActionGroup.EXPORT_VM,
+    Object.STORAGE_DOMAIN,
+    Job,
+    RemoveExported,
+    status=202,
+    is_slow=True,
+)
+
+VERBS: tuple[Verb, ...] = (VM_EXPORT, STORAGE_DOMAIN_REMOVE_EXPORTED)

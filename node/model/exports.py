@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from node.model.ids import CorrelationId, JobId, StorageDomainId
+from node.model.ids import CorrelationId, JobId, StorageDomainId, VmId
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,4 +12,13 @@ class ExportVm:
     storage_domain_id: StorageDomainId
     job_id: JobId | None = None
     generation: int | None = None
+    correlation_id: CorrelationId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveExported:
+    """Remove a VM or template that lies on an export storage domain, for good."""
+
+    vm_id: VmId  # as it lies there
+    job_id: JobId | None = None
     correlation_id: CorrelationId | None = None

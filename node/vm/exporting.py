@@ -1,4 +1,4 @@
-"""Export VMs that are down: a job of the pool's manager.
+"""Export VMs that are down, and remove exports: jobs of the pool's manager.
 
 The VM's lease is held meanwhile, so that nobody starts it. Run again after a restart
 of the agent, the job finds what it has done by the moment at which it was asked for.
@@ -15,7 +15,7 @@ from node.contract import snapshots
 from node.contract.exports import Exports
 from node.contract.volumes import Volumes
 from node.jobs import Jobs, Progress
-from node.model.exports import ExportVm
+from node.model.exports import ExportVm, RemoveExported
 from node.model.feed import Kind
 from node.model.ids import PoolId, StorageDomainId, VmId
 from node.model.job import Job
@@ -27,6 +27,7 @@ from node.vm.templates import check_down
 log = logging.getLogger(__name__)
 
 VERB: Final = "vm_export"
+REMOVE: Final = "storage_domain_remove_exported"
 
 
 class Holder(Protocol):
@@ -96,11 +97,37 @@ class Exporter:
             arguments=asked,
         )
 
+    def remove(
+        self, storage_domain_id: StorageDomainId, request: RemoveExported
+    ) -> Job:
+        """Remove what was exported; NotAnExport, NotExported, NotSpm.
+
+        In the job DiskLocked as well.
+        """
+        if (known := self._known(request)) is not None:
+            return known
+        vm_id = request.vm_id
+        pool_id = self._exports.check_removal(vm_id, storage_domain_id)
+        asked: wire.Json = {
+            "vm_id": vm_id,
+            "pool_id": pool_id,
+            "storage_domain_id": storage_domain_id,
+        }
+        return self._jobs.submit(
+            REMOVE,
+            Kind.STORAGE_DOMAIN,
+            storage_domain_id,
+            lambda progress: self._remove(asked, progress),
+            job_id=request.job_id,
+            correlation_id=request.correlation_id,
+            arguments=asked,
+        )
+
     def job_handlers(self) -> Mapping[str, jobs.Handler]:
         """Return what runs an unfinished job of ours again, by verb."""
-        return {VERB: self._again}
+        return {VERB: self._again, REMOVE: self._remove_again}
 
-    def _known(self, request: ExportVm) -> Job | None:
+    def _known(self, request: ExportVm | RemoveExported) -> Job | None:
         """Return the job that was asked for before."""
         if request.job_id is None:
             return None
@@ -108,7 +135,7 @@ class Exporter:
             job = self._jobs.get(request.job_id)
         except jobs.JobUnknown:
             return None
-        return job if job.verb == VERB else None
+        return job if job.verb in (VERB, REMOVE) else None
 
     def _again(self, job: Job, arguments: wire.Json) -> jobs.Runner:
         def run(progress: Progress) -> None:
@@ -139,6 +166,31 @@ class Exporter:
                 name=vm.spec.name,
             )
         log.info("VM %s (%s) exported to %s", vm_id, vm.spec.name, target)
+
+    def _remove_again(self, job: Job, arguments: wire.Json) -> jobs.Runner:
+        def run(progress: Progress) -> None:
+            pool_id = PoolId(arguments["pool_id"])
+            self._volumes.wait_for_pool(pool_id, progress.pause)
+            self._exports.go_on(pool_id, progress)
+            self._remove(arguments, progress)
+
+        return run
+
+    def _remove(self, asked: wire.Json, progress: Progress) -> None:
+        vm_id, origin = (
+            VmId(asked["vm_id"]),
+            StorageDomainId(asked["storage_domain_id"]),
+        )
+        if self._exports.lies(vm_id, origin):
+            self._exports.remove(vm_id, origin, progress)
+        with self._store.change() as change:
+            change.event(
+                "exported_removed",
+                correlation_id=progress.job.correlation_id,
+                vm=vm_id,
+                storage_domain_id=origin,
+            )
+        log.info("VM %s removed from %s", vm_id, origin)
 
     def _check_idle(self, vm_id: VmId) -> Callable[[], None]:
         return lambda: check_down(self._register.get(vm_id))

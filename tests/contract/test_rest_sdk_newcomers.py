@@ -6,6 +6,7 @@ import ovirtsdk4 as sdk
 import pytest
 from ovirtsdk4 import types
 
+from node.model.exports import RemoveExported
 from node.model.ids import VmId
 from node.model.unregistered import Source, Unregistered, UnregisteredVm
 from tests.contract.sdk import Served, connect, serve
@@ -58,3 +59,14 @@ def test_one_that_does_not_wait_is_not_found(served: Served) -> None:
         domain = system.storage_domains_service().storage_domain_service(DATA1)
         with pytest.raises(sdk.NotFoundError):
             domain.vms_service().vm_service("none").register()
+
+
+def test_what_was_exported_is_removed(served: Served) -> None:
+    with connect(served) as connection:
+        system = connection.system_service()
+        domain = system.storage_domains_service().storage_domain_service(DATA1)
+        domain.vms_service().vm_service(VM).remove()
+        domain.templates_service().template_service(VM).remove()
+    assert [each[:3] for each in served.fleet.orders.storage.asked] == [
+        ("storage_domain_remove_exported", DATA1, RemoveExported(VM))
+    ] * 2

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from node.contract.exports import Exports, VmExported
+from node.contract.exports import Exports, NotExported, VmExported
 from node.jobs import Progress
 from node.model.ids import DiskId, PoolId, StorageDomainId, VmId
 from node.model.vm import Vm
@@ -29,6 +29,17 @@ class FakeExports:
     ) -> None:
         check_idle()
         self.kept.add((vm.spec.vm_id, target))
+
+    def check_removal(self, vm_id: VmId, origin: StorageDomainId) -> PoolId:
+        if not self.lies(vm_id, origin):
+            raise NotExported(f"VM {vm_id} does not lie there")
+        return PoolId(origin)
+
+    def lies(self, vm_id: VmId, origin: StorageDomainId) -> bool:
+        return (vm_id, origin) in self.kept
+
+    def remove(self, vm_id: VmId, origin: StorageDomainId, progress: Progress) -> None:
+        self.kept.discard((vm_id, origin))
 
     def check_import(self, vm: Vm) -> None:
         """Have room for any."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from aggregator.api import export_verbs
 from aggregator.api import register_verbs as verbs
 from aggregator.api.model import OrderLine
 from aggregator.api.register_model import RegisterNewcomer
@@ -11,6 +12,7 @@ from aggregator.api.storage_model import ActOnStorage
 from aggregator.cli.context import Context, pass_context
 from aggregator.cli.storage.domains import order_command
 from node.commands import newcomer_options
+from node.model.exports import RemoveExported
 
 
 @click.command()
@@ -48,6 +50,20 @@ def register(
         RegisterNewcomer(request, renews_macs=not keep_macs),
         where,
     )
+
+
+@click.command("remove-exported")
+@click.argument("name")
+@click.argument("vm")
+@click.confirmation_option(prompt="Remove it from there, with its disks?")
+@order_command
+def remove_exported(context: Context, /, *, name: str, vm: str) -> OrderLine:
+    """Remove a VM or template that lies on an export storage domain, for good."""
+    where = context.find_storage_domain(name).storage_domain_id
+    lying = context.client.storage_domain_unregistered(where)
+    request = RemoveExported(newcomer_options.exported_id(lying, vm))
+    verb = export_verbs.STORAGE_DOMAIN_REMOVE_EXPORTED
+    return context.client.storage_domain_act(verb, request, where)
 
 
 @click.command("write-ovf")

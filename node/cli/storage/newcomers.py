@@ -6,6 +6,7 @@ import click
 
 from node.cli.context import Context, job_command, pass_context
 from node.commands import newcomer_options
+from node.model.exports import RemoveExported
 from node.model.ids import StorageDomainId
 from node.model.job import Job
 from node.model.storage_requests import ActOnStorageDomain
@@ -33,6 +34,19 @@ def register(
     target = _id(context, to) if to is not None else None
     request = newcomer_options.request(found, to=target, **asked)
     return context.client.storage_domain_register_vm(where, request)
+
+
+@click.command("remove-exported")
+@click.argument("name")
+@click.argument("vm")
+@click.confirmation_option(prompt="Remove it from there, with its disks?")
+@job_command
+def remove_exported(context: Context, /, *, name: str, vm: str) -> Job:
+    """Remove a VM or template that lies on an export storage domain, for good."""
+    where = _id(context, name)
+    lying = context.client.storage_domain_unregistered(where)
+    request = RemoveExported(newcomer_options.exported_id(lying, vm))
+    return context.client.storage_domain_remove_exported(where, request)
 
 
 @click.command("write-ovf")

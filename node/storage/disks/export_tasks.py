@@ -1,4 +1,4 @@
-"""Say what the export of a VM does with its disks, and what it locks.
+"""Say what the export of a VM, or its removal, does with disks, and what it locks.
 
 Pure. Planned anew whenever its job runs, from what lies there then.
 """
@@ -16,7 +16,7 @@ from node.storage.disks.tasks import Eyes
 from node.storage.formats import layout
 from node.storage.formats.layout import Layout
 from node.storage.formats.volume_meta import Allocation
-from node.storage.operations import export, facts
+from node.storage.operations import export, facts, unexport
 from node.storage.operations.clone import Twin
 from node.storage.operations.copy import CopyOf
 from node.storage.operations.facts import Disk
@@ -63,6 +63,38 @@ class Exporting:
         changed = frozenset[str](each.disk_id for each in self.sources)
         places = ((each.storage_domain_id, each.disk_id) for each in self.sources)
         return Claim(job_id, changed, frozenset(), frozenset(places))
+
+
+@dataclass(frozen=True, slots=True)
+class Removing:
+    """Remove what was exported: its document, and the disks that only it names."""
+
+    vm_id: VmId
+    origin: str  # an export storage domain
+    disk_ids: tuple[str, ...]
+
+    @property
+    def object_id(self) -> str:
+        """What its journal is about: the first disk, if there is one."""
+        return self.disk_ids[0] if self.disk_ids else self.vm_id
+
+    @property
+    def storage_domains(self) -> frozenset[str]:
+        """Return none: an export domain is no place of disks."""
+        return frozenset()
+
+    def claim(self, job_id: JobId) -> Claim:
+        """Return what nothing else may work on meanwhile: an import of it reads."""
+        places = frozenset((self.origin, each) for each in self.disk_ids)
+        return Claim(job_id, frozenset(self.disk_ids), frozenset(), places)
+
+
+def removal(task: Removing, eyes: Eyes) -> Plan:
+    """Return the plan; DiskGoing, and as the looks at its disks."""
+    root = Layout(PurePosixPath("/", task.origin))
+    found = [eyes.look(task.origin, each) for each in task.disk_ids]
+    places = [each for each in found if each.disk is not None]
+    return unexport.make(root.vm(task.vm_id), root.removed_vm(task.vm_id), places)
 
 
 def sources(vm: Vm) -> tuple[Source, ...]:

@@ -173,6 +173,10 @@ class Layout:
         """Return what a VM's firmware remembers; its guest writes to it."""
         return self.vm(vm_id) / "variables"
 
+    def removed_vm(self, vm_id: str) -> PurePosixPath:
+        """Return the name that the folder of a VM gets before it is purged."""
+        return self.vms / f"{_REMOVED}{check_id(vm_id)}"
+
     def image(self, image_id: str) -> PurePosixPath:
         return self.images / check_id(image_id)
 

@@ -54,6 +54,23 @@ class Exported:
                 raise
             return None
 
+    def own_disks(self, vm_id: VmId) -> tuple[str, ...]:
+        """Return the disks that a VM's document names, and that of no other VM.
+
+        A document need not be readable for that: an id that stands anywhere in it
+        counts.
+        """
+        own = self.read(vm_id) or b""
+        others = [self.read(each) or b"" for each in self.vm_ids() if each != vm_id]
+        entries = self._files.list(str(self._access.layout.images))
+        names = (layout.read_image_name(each.name) for each in entries)
+        ids = (e.image_id for e in names if e and e.kind is layout.FolderKind.IMAGE)
+        return tuple(
+            each
+            for each in sorted(ids)
+            if each.encode() in own and not any(each.encode() in e for e in others)
+        )
+
     def find(self, vm_id: VmId, pool_id: PoolId, catalog: Catalog) -> Found | None:
         """Return a VM as it would be in the pool; None: it is not there.
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from node.clock import Clock, parse_rfc3339
 from node.contract.definitions import Placing
-from node.contract.exports import NotAnExport, VmExported
+from node.contract.exports import NotAnExport, NotExported, VmExported
 from node.contract.volumes import PoolUnknown
 from node.jobs import Progress
-from node.model.ids import DiskId, PoolId, StorageDomainId, VolumeId
+from node.model.ids import DiskId, PoolId, StorageDomainId, VmId, VolumeId
 from node.model.storage import ActualVolume, VolumeKind
 from node.model.vm import Vm
 from node.storage.disks import export_tasks, import_tasks
-from node.storage.disks.export_tasks import Exporting, Source
+from node.storage.disks.export_tasks import Exporting, Removing, Source
 from node.storage.disks.import_tasks import Brought, Importing
 from node.storage.disks.tasks import Eyes
 from node.storage.disks.verbs import first_volume
@@ -89,6 +89,41 @@ class PoolExports:
 
         part.disks.carry_out(task, make, progress, check_idle)
 
+    def check_removal(self, vm_id: VmId, origin: StorageDomainId) -> PoolId:
+        """Return the pool of an export domain with that VM; NotExported, NotAnExport.
+
+        NotSpm.
+        """
+        part = self._with(origin)
+        part.pool.spm.term()
+        if not self.lies(vm_id, origin):
+            raise NotExported(
+                f"no VM {vm_id} lies on storage domain {origin}",
+                vm_id=vm_id,
+                storage_domain_id=origin,
+            )
+        return PoolId(part.pool.pool_id)
+
+    def lies(self, vm_id: VmId, origin: StorageDomainId) -> bool:
+        access = self._with(origin).pool.access(origin)
+        return vm_id in Exported(access, self._guard).vm_ids()
+
+    def remove(self, vm_id: VmId, origin: StorageDomainId, progress: Progress) -> None:
+        """Remove a VM that was exported, with its disks: all, or nothing.
+
+        Disks that other documents there name as well stay. Raises DiskLocked, NotSpm,
+        and as the operations.
+        """
+        part = self._with(origin)
+        there = Exported(part.pool.access(origin), self._guard)
+        task = Removing(vm_id, origin, there.own_disks(vm_id))
+
+        def make(eyes: Eyes) -> Plan:
+            return export_tasks.removal(task, eyes)
+
+        part.disks.carry_out(task, make, progress, _nobody_runs)
+        part.on_change()
+
     def check_import(self, vm: Vm) -> None:
         """Refuse at once what `bring` would; StorageDomainInactive, DiskLiesHere."""
         part = self._of(vm.spec.pool_id)
@@ -146,6 +181,16 @@ class PoolExports:
     def _read(self, part: Part, vm: Vm, target: StorageDomainId) -> bytes | None:
         """Return a VM's description there; None: there is none."""
         return Exported(part.pool.access(target), self._guard).read(vm.spec.vm_id)
+
+    def _with(self, storage_domain_id: StorageDomainId) -> Part:
+        """Return the pool whose export domain that is; NotAnExport."""
+        for part in self._parts():
+            if storage_domain_id in pool_rules.active_exports(part.pool.map):
+                return part
+        raise NotAnExport(
+            f"storage domain {storage_domain_id} is no active export domain of a pool",
+            storage_domain_id=storage_domain_id,
+        )
 
     def _of(self, pool_id: PoolId | None) -> Part:
         for part in self._parts():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from node.model.exports import RemoveExported
 from node.model.ids import DiskId, VmId
 from node.model.reason import Reason
 from node.model.unregistered import Source, Unregistered, UnregisteredVm
@@ -125,3 +126,16 @@ def test_import_asks_where_the_disks_go(browser: Browser) -> None:
     ((verb, where, request, _),) = browser.fleet.orders.storage.asked
     assert (verb, where) == ("storage_domain_register_vm", stored.DATA2)
     assert request.to_storage_domain_id == stored.DATA1
+
+
+def test_export_is_removed_when_that_is_meant(browser: Browser) -> None:
+    place = f"/ui/storage/{stored.DATA2}/unregistered"
+    exported = replace(CAME, source=Source.EXPORT)
+    browser.fleet.node.lying = Unregistered((exported,))
+    storage_orders.say(browser.fleet.mirror, services.OAK, stored.export())
+    assert f'href="{place}/{VM}/remove"' in browser.get(place)
+    assert "for good" in browser.get(f"{place}/{VM}/remove")
+    browser.post(f"{place}/{VM}/remove")
+    ((verb, where, request, _),) = browser.fleet.orders.storage.asked
+    assert (verb, where) == ("storage_domain_remove_exported", stored.DATA2)
+    assert request == RemoveExported(VM)

@@ -77,6 +77,7 @@ COMMANDS = {
     "storage_domain_remove": "storage remove fresh --yes",
     "storage_domain_unregistered": "storage unregistered nas",
     "storage_domain_register_vm": "storage register nas came",
+    "storage_domain_remove_exported": f"storage remove-exported nas {UNKNOWN} --yes",
     "storage_domain_write_ovf": "storage write-ovf nas",
     "storage_domain_check": "storage check nas",
     "storage_domain_repair": "storage repair nas --yes",

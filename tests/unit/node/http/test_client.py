@@ -5,6 +5,7 @@ import pytest
 from node.errors import Busy, Conflict, Failed, Unavailable
 from node.http import client
 from node.http.client import BadReply, NodeClient, Reply, error_of
+from node.http.storage_client import StorageClient
 from node.model import verbs
 from node.model.ids import JobId
 from node.model.verbs import Caller
@@ -76,7 +77,7 @@ def test_call_cannot_leave_its_path() -> None:
 
 def test_client_has_a_method_for_each_verb() -> None:
     wanted = {verb.name for verb in verbs.VERBS if verb.callers - {Caller.USER}}
-    assert wanted <= set(vars(NodeClient))
+    assert wanted <= {*vars(NodeClient), *vars(StorageClient)}
 
 
 # --- errors

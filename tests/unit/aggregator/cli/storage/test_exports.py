@@ -1,15 +1,37 @@
-"""`skerry vm export`."""
+"""`skerry vm export` and `skerry storage remove-exported`."""
 
-from aggregator.api.export_verbs import VERBS
-from node.model.exports import ExportVm
+import pytest
+
+from node.model.exports import ExportVm, RemoveExported
+from node.model.ids import VmId
 from tests.fakes import fleet_storage
+from tests.unit.aggregator.cli import shell
 from tests.unit.aggregator.cli.shell import Desk
+
+ID = "12345678-1234-4234-8234-123456789abc"
 
 
 def test_export_calls_its_verb_and_ends_well(desk: Desk) -> None:
     desk.called.clear()
     desk.ok("vm", "export", "app", "data2")
-    assert {verb.name for verb in VERBS} <= set(desk.called)
+    assert "vm_export" in desk.called
     ((verb, vm_id, request, _),) = desk.fleet.orders.storage.asked
     assert (verb, vm_id) == ("vm_export", fleet_storage.APP)
     assert request == ExportVm(fleet_storage.DATA2)
+
+
+def test_what_was_exported_is_removed_by_its_id(desk: Desk) -> None:
+    desk.called.clear()
+    desk.ok("storage", "remove-exported", "data2", ID, "--yes")
+    assert "storage_domain_remove_exported" in desk.called
+    ((verb, where, request, _),) = desk.fleet.orders.storage.asked
+    wanted = ("storage_domain_remove_exported", fleet_storage.DATA2)
+    assert (verb, where) == wanted
+    assert request == RemoveExported(VmId(ID))
+
+
+@pytest.mark.parametrize("words", ["none --yes", ID])
+def test_nothing_is_removed_unless_it_is_meant(desk: Desk, words: str) -> None:
+    ended = shell.run("storage", "remove-exported", "data2", *words.split())
+    assert ended.status == 1
+    assert desk.fleet.orders.storage.asked == []
