@@ -64,7 +64,7 @@ class Scene:
         self[host].do("/pools", body)
         self.masters[host], self.pools[host] = master, pool_id
 
-    def make(self, host: str, place: Place) -> Place:
+    def make(self, host: str, place: Place, domain_class: str = "data") -> Place:
         folder = place.connection["path"]
         words = ["install", "-d", "-o", "36", "-g", "36", "-m", "0770", folder]
         assert self.lab.member(host).exec(words).returncode == 0
@@ -72,9 +72,15 @@ class Scene:
             "storage_domain_id": place.sd,
             "name": place.name,
             "connection": place.connection,
+            "domain_class": domain_class,
         }
         self[host].do("/storage-domains", body)
         return place
+
+    def attach(self, host: str, place: Place) -> None:
+        """Attach a storage domain to the pool of a host, and activate it."""
+        self[host].do(f"{place.path}/attach", {"pool_id": self.pools[host]})
+        self[host].do(f"{place.path}/activate")
 
     def take(self, host: str, place: Place) -> None:
         """Import a storage domain into the pool of a host."""
@@ -161,8 +167,7 @@ def make_vm(scene: Scene, place: Place) -> str:
 def test_vm_goes_with_its_storage_domain_to_another_pool(scene: Scene) -> None:
     h1, h2 = scene["h1"], scene["h2"]
     place = scene.make("h1", Place("travelling"))
-    h1.do(f"{place.path}/attach", {"pool_id": scene.pools["h1"]})
-    h1.do(f"{place.path}/activate")
+    scene.attach("h1", place)
     vm_id = make_vm(scene, place)
     scene.boot("h1", vm_id)
     scene.let_go("h1", place)
@@ -190,6 +195,32 @@ def test_vm_goes_with_its_storage_domain_to_another_pool(scene: Scene) -> None:
     scene.boot("h2", vm_id)
     checked = h2.call("GET", f"{place.path}/check")
     assert checked.get("problems", []) == []
+
+
+def test_exported_vm_comes_to_another_pool_and_is_removed(scene: Scene) -> None:
+    h1, h2 = scene["h1"], scene["h2"]
+    home = scene.make("h1", Place("home"))
+    attic = scene.make("h1", Place("attic"), "export")
+    for place in (home, attic):
+        scene.attach("h1", place)
+    vm_id, copy_id = make_vm(scene, home), str(uuid.uuid4())
+    h1.do(f"/vms/{vm_id}/export", {"storage_domain_id": attic.sd})
+    scene.boot("h1", vm_id)
+    scene.let_go("h1", attic)
+
+    scene.take("h2", attic)
+    (found,) = scene.waits("h2", attic)
+    assert (found["spec"]["name"], found["source"]) == ("traveller", "export")
+    target = scene.masters["h2"].sd
+    asked = {"vm_id": vm_id, "as_vm_id": copy_id, "to_storage_domain_id": target}
+    h2.do(f"{attic.path}/register-vm", asked)
+    scene.boot("h2", copy_id)
+    h2.do(f"{attic.path}/remove-exported", {"vm_id": vm_id})
+    assert scene.waits("h2", attic) == []
+    root = scene.root(attic)
+    folders = (root / "images", root / "master" / "vms")
+    assert [each for folder in folders for each in folder.iterdir()] == []
+    scene.boot("h2", copy_id)
 
 
 def lay_down(scene: Scene, place: Place) -> None:
