@@ -4,6 +4,7 @@ Real sanlock six times as fast; the storage domains are folders of one file syst
 that every host mounts. The calls are those of ovirt.ovirt's modules.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import ovirtsdk4
 import pytest
 from ovirtsdk4 import types
 
+from node.model.ids import DiskId
 from node.units import MiB
 from tests.lab import fleet, members, waiting
 from tests.lab.story.conftest import Story
@@ -151,6 +153,7 @@ def test_sdk_works_storage_disks_and_a_vm_on_them(engine: Engine) -> None:
     assert domain.available > 0
     _check_disks(engine, first, second)
     _check_vm(engine)
+    _check_limits(engine, first)
     _check_manager(engine)
     _check_removal(engine, second)
 
@@ -210,6 +213,49 @@ def _check_vm(engine: Engine) -> None:
     assert disks.disk_service(system_id).get().status is types.DiskStatus.OK
     vm.remove()
     engine.until("no VM", lambda: not engine.system.vms_service().list())
+
+
+def _check_limits(engine: Engine, storage_domain_id: str) -> None:
+    """Let a disk be limited by its profile's storage QoS, and follow that."""
+    (center,) = engine.system.data_centers_service().list(search='storage="first"')
+    centers = engine.system.data_centers_service()
+    qoss = centers.data_center_service(center.id).qoss_service()
+    slow = qoss.add(
+        types.Qos(name="slow", type=types.QosType.STORAGE, max_read_iops=50)
+    )
+    profiles = engine.system.disk_profiles_service()
+    place = types.StorageDomain(id=storage_domain_id)
+    made = profiles.add(
+        types.DiskProfile(
+            name="thrifty", storage_domain=place, qos=types.Qos(id=slow.id)
+        )
+    )
+    disk_id = engine.add_disk("limited", "first")
+    disk = engine.system.disks_service().disk_service(disk_id)
+
+    def limit() -> int:
+        return engine.story.client.disk_show(DiskId(disk_id)).disk.qos.read_iops
+
+    disk.update(types.Disk(disk_profile=types.DiskProfile(id=made.id)))
+    engine.until("the limit", lambda: limit() == 50)
+    qoss.qos_service(slow.id).update(types.Qos(max_read_iops=70))
+    engine.until("another limit", lambda: limit() == 70)
+    profile = profiles.disk_profile_service(made.id)
+    engine.insist("no disk has it", lambda: _remove_all(disk, profile))
+    qoss.qos_service(slow.id).remove()
+    engine.until("no such disk", lambda: disk_id not in _disk_ids(engine))
+
+
+def _remove_all(
+    disk: ovirtsdk4.services.DiskService, profile: ovirtsdk4.services.DiskProfileService
+) -> None:
+    with contextlib.suppress(ovirtsdk4.NotFoundError):
+        disk.remove()
+    profile.remove()
+
+
+def _disk_ids(engine: Engine) -> set[str]:
+    return {each.id for each in engine.system.disks_service().list()}
 
 
 def _check_manager(engine: Engine) -> None:
