@@ -43,12 +43,19 @@ from node.storage.disks import tasks as disk_tasks
 from node.storage.disks.work import Asked, StorageDomainInactive
 from node.storage.domains.access import Access
 from node.storage.formats import disk_options
-from node.storage.formats.layout import Special
 from node.storage.formats.volume_meta import Format
 from node.storage.guard import Guard
 from node.storage.operations import facts
 from node.storage.operations.facts import DiskMissing
-from node.storage.pools import leasing, leaving, memories, parts, turning, variables
+from node.storage.pools import (
+    leasing,
+    leaving,
+    memories,
+    parts,
+    turning,
+    variables,
+    wellness,
+)
 from node.storage.pools.leasing import VmLeasing
 from node.storage.pools.parts import Part
 from node.storage.process.holdings import StaleLease
@@ -397,12 +404,8 @@ class PoolVolumes:
             return False
 
     def is_well(self, vm: Vm) -> bool:
-        wanted = {disk.storage_domain_id for disk in vm.spec.disks}
         try:
-            for storage_domain_id in wanted - {None}:
-                _, access = self._place(storage_domain_id)
-                files = access.files(self._guard, deadline_s=leasing.PROBE_S)
-                files.probe(str(access.layout.special(Special.METADATA)))
+            wellness.check(vm, self._place, self._guard)
         except Error as error:
             log.debug("VM %s: its storage is not well: %s", vm.spec.vm_id, error)
             return False

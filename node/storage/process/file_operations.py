@@ -308,10 +308,14 @@ def space(root: str, path: str) -> Space:
     return Space(found.f_blocks * unit, found.f_bavail * unit)
 
 
-def probe(root: str, path: str) -> float:
-    """Return how many seconds it took to read the first sector from the storage."""
+def probe(root: str, path: str, *, is_written: bool = False) -> float:
+    """Return how many seconds it took to read the first sector from the storage.
+
+    `is_written`: it must be open to writing, too; nothing is written.
+    """
+    way = os.O_RDWR if is_written else os.O_RDONLY
     with (
-        _opened(root, path, os.O_RDONLY | os.O_DIRECT) as file,
+        _opened(root, path, way | os.O_DIRECT) as file,
         mmap.mmap(-1, PROBE_BYTES) as buffer,
     ):
         started = time.monotonic()

@@ -1,6 +1,7 @@
 """What VMs get of a pool: two nodes on real folders, with a fake sanlock."""
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -523,6 +524,19 @@ def test_is_well_tells_whether_the_storage_answers(one: Side) -> None:
     assert one.volumes.is_well(VM)
     one.guard.hanging.add(SD)
     assert not one.volumes.is_well(VM)
+
+
+def test_is_well_tells_whether_a_disk_is_open_to_writing(one: Side) -> None:
+    """A program that runs is not, as nothing is on a file system that is read-only."""
+    one.make()
+    (leaf,) = [e for e in one.agent.folder(IMAGE).iterdir() if not e.suffix]
+    shutil.copy("/bin/sleep", leaf)
+    with subprocess.Popen([leaf, "60"]) as running:
+        try:
+            assert not one.volumes.is_well(VM)
+        finally:
+            running.kill()
+    assert one.volumes.is_well(VM)
 
 
 def test_delete_leaves_nothing(one: Side, two: Side) -> None:

@@ -3,6 +3,8 @@
 import errno
 import os
 import resource
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -193,6 +195,23 @@ def test_list_tells_every_kind(files: DomainFiles, root: Path) -> None:
     assert [entry.kind for entry in found] == kinds
     assert (found[1].size_bytes, found[1].links) == (5000, 1)
     assert abs(found[1].modified_at - time.time()) < 60
+
+
+def test_probe_refuses_what_is_not_open_to_writing(
+    files: DomainFiles, root: Path
+) -> None:
+    program = root / "running"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as running:
+        try:
+            assert files.probe(str(program)) > 0
+            with pytest.raises(Error, match="busy"):
+                files.probe(str(program), is_written=True)
+        finally:
+            running.kill()
+    before = program.stat()
+    assert files.probe(str(program), is_written=True) > 0
+    assert program.stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_space_and_probe_tell_of_the_storage(files: DomainFiles, root: Path) -> None:
