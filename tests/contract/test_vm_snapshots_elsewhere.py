@@ -255,6 +255,30 @@ def test_guest_keeps_its_data_while_snapshots_come_and_go(pair: Pair) -> None:
     pair.runner.start()
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_merge_that_nobody_noted_keeps_no_guest_down(pair: Pair, goes_on: bool) -> None:
+    """QEMU had taken the volume out of the chain when the power failed."""
+    pair.write(1)
+    pair.take(S1)
+    pair.write(2)
+    pair.take(S2)
+    pair.write(3)
+    manager, runner = pair.manager, pair.runner
+    manager.done(manager.delete(BEGIN))
+    runner.done(runner.delete(GUEST))
+    runner.stop()
+    pair.has(1, 2, 3)
+    if goes_on:
+        runner.start()
+        pair.write(4)
+        runner.stop()
+    manager.done(manager.delete(SnapshotPart.WHOLE))
+    pair.check(2)
+    pair.has(*((1, 2, 3, 4) if goes_on else (1, 2, 3)))
+    manager.done(manager.delete(SnapshotPart.WHOLE, snapshot_id=S2))
+    pair.check(1)
+
+
 def test_newest_snapshot_is_merged_first(pair: Pair) -> None:
     pair.write(1)
     pair.take(S1)

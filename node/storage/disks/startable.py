@@ -6,6 +6,7 @@ say what the metadata say. Source: docs/formats/storage-domain.md.
 """
 
 import itertools
+from collections.abc import Collection
 from typing import Final
 
 from node.errors import Conflict
@@ -45,7 +46,8 @@ def startable(disk: Disk, leaf_id: str) -> tuple[str, ...]:
             )
     if meta.role is not VolumeRole.LEAF or disk.image.readers(leaf_id):
         raise NotALeaf(f"volume {leaf_id} is no leaf", volume_id=leaf_id)
-    for problem in chain.examine(disk.image):
+    problems = chain.examine(disk.image)
+    for problem in problems:
         if problem.volume_id in volumes and problem.kind not in _HARMLESS:
             raise ImageDamaged(
                 f"disk {disk.image_id}, volume {problem.volume_id}: "
@@ -53,13 +55,21 @@ def startable(disk: Disk, leaf_id: str) -> tuple[str, ...]:
                 image_id=disk.image_id,
                 problem=problem.kind,
             )
-    _check_formats(disk, volumes)
+    merged = {e.volume_id for e in problems if e.kind is Kind.MERGE_NOT_RECORDED}
+    _check_formats(disk, volumes, but=merged)
     return volumes
 
 
-def _check_formats(disk: Disk, volumes: tuple[str, ...]) -> None:
-    """Refuse a header that does not say what its backing is: QEMU would guess."""
+def _check_formats(
+    disk: Disk, volumes: tuple[str, ...], *, but: Collection[str]
+) -> None:
+    """Refuse a header that does not say what its backing is: QEMU would guess.
+
+    `but`: those whose headers name the volume below their backing.
+    """
     for volume_id, parent_id in itertools.pairwise(volumes):
+        if volume_id in but:
+            continue
         volume_format = facts.meta_of(disk, parent_id).volume_format
         if disk.backing_formats.get(volume_id) != QEMU_FORMATS[volume_format]:
             raise ImageDamaged(
@@ -70,5 +80,8 @@ def _check_formats(disk: Disk, volumes: tuple[str, ...]) -> None:
             )
 
 
-# They concern no data that the guest reads, or leaves that it does not.
-_HARMLESS: Final = frozenset({Kind.LEASE_MISSING, Kind.TWO_LEAVES})
+# They concern no data that the guest reads, or leaves that it does not; or what was
+# merged is read above the volume that has the same data by now.
+_HARMLESS: Final = frozenset(
+    {Kind.LEASE_MISSING, Kind.TWO_LEAVES, Kind.MERGE_NOT_RECORDED}
+)

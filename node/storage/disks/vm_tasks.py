@@ -107,7 +107,8 @@ def plan(task: Reshape, vm: Vm | None, looks: Mapping[str, Place]) -> Plan:
             return reshape.cut(cuts, defined)
     assert change.act is Act.FOLD, f"{change.act} is written by itself"
     (leaf,) = leaves
-    is_running = task.is_running or _has_turned(looks[leaf.disk_id], leaf)
+    there = looks[leaf.disk_id]
+    is_running = task.is_running or _has_turned(there, leaf) or _is_out(there, leaf)
     fold = reshape.fold_running if is_running else reshape.fold
     return fold(looks[leaf.disk_id], leaf.parent_id, leaf.volume_id, defined)
 
@@ -127,6 +128,16 @@ def _has_turned(place: Place, leaf: Leaf) -> bool:
     """Tell whether a guest of another node has turned to the lower volume."""
     volume = place.require().image.volumes.get(leaf.volume_id)
     return volume is not None and turned.is_closed(volume.meta, leaf.parent_id)
+
+
+def _is_out(place: Place, leaf: Leaf) -> bool:
+    """Tell whether QEMU has taken an inner volume out, and died before that was noted.
+
+    It writes the headers above anew when the lower volume has all data, not before.
+    """
+    volumes = place.require().image.volumes
+    above = [each for each in volumes.values() if each.parent_id == leaf.volume_id]
+    return bool(above) and all(each.backing_id == leaf.parent_id for each in above)
 
 
 def _new_leaf(disk_id: str, volume_id: str, created_at_s: int) -> NewVolume:

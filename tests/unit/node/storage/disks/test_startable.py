@@ -39,6 +39,10 @@ GOOD = {
     "chain": (CHAIN, (2, 1, 0)),
     "clone": (images.image(template(0), volume(1, 0, LEAF)), (1, 0)),
     "one-of-two-leaves": (PREVIEW, (2, 0)),
+    "merge-not-recorded": (
+        images.image(volume(0, None), volume(1, 0), reads(volume(2, 1, LEAF), 0)),
+        (2, 1, 0),
+    ),
     "lease-missing": (images.image(volume(0, None, LEAF, has_lease=False)), (0,)),
     "other-leaf-illegal": (
         images.image(volume(0, None), volume(2, 0, LEAF), illegal(volume(1, 0, LEAF))),
@@ -76,7 +80,14 @@ BAD = {
         2,
         "image_damaged",
     ),
-    "header-differs": (_chain(2, partial(reads, number=0)), 2, "image_damaged"),
+    "header-differs": (
+        images.image(
+            *(volume(0, None), volume(1, 0), volume(2, 1)),
+            reads(volume(3, 2, LEAF), 0),
+        ),
+        3,
+        "image_damaged",
+    ),
     "not-marked-as-leaf": (images.image(volume(0, None)), 0, "not_a_leaf"),
 }
 
