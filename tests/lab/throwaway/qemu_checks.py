@@ -227,6 +227,8 @@ def test_nothing_is_lost_when_the_server_falls_silent(
         wait_until(is_told, "the storage domain's state")
     is_active = functools.partial(scene.is_in, host, where, DomainState.ACTIVE)
     healed_s = wait_until(is_active, "the storage domain")
+    # A slow machine may be silent for so long that its leases are lost.
+    wait_until(functools.partial(scene.manages, host, guest.pool_id), "a manager")
     job = host.ended(job)
     print(f"healed {healed_s:.1f} s, {job.state} {job.error}, the VM is {guest.state}")
     wait_until(lambda: guest.state in (VmState.UP, VmState.DOWN), "the VM")

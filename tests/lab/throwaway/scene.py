@@ -18,6 +18,7 @@ from node.model.storage import (
     DiskFormat,
     DomainState,
     DomainType,
+    SpmState,
     StorageDomainDocument,
 )
 from node.model.storage_requests import (
@@ -103,6 +104,11 @@ def disk_ids(node: Asked) -> set[DiskId]:
 
 def shown(node: Node, key: StorageDomainId) -> StorageDomainDocument:
     return node.storage.storage_domain_show(key)
+
+
+def manages(host: Asked, pool_id: PoolId) -> bool:
+    """Tell whether a host manages a pool."""
+    return host.storage.pool_show(pool_id).spm.state is SpmState.MANAGER
 
 
 def is_in(node: Asked, key: StorageDomainId, state: DomainState) -> bool:
