@@ -371,9 +371,15 @@ class DiskWork:
 
     def _limited(self, task: Task, run: jobs.Runner) -> jobs.Runner:
         """Let only so many jobs move data of one storage domain at once."""
-        if not disk_tasks.moves_data(task):
+        if not disk_tasks.moves_data(task) and not self._wipes(task):
             return run
         return self._limit(run, disk_tasks.storage_domains(task))
+
+    def _wipes(self, task: Task) -> bool:
+        """Tell whether it overwrites what a disk holds, as far as is known."""
+        found = self._catalog.find(task.disk_id)
+        is_asked = any(each.options.wipe_after_delete for each in found)
+        return is_asked and isinstance(task, disk_tasks.Delete)
 
     def _limit(
         self, run: jobs.Runner, storage_domain_ids: Iterable[str]
