@@ -125,7 +125,7 @@ class Exporter:
 
     def job_handlers(self) -> Mapping[str, jobs.Handler]:
         """Return what runs an unfinished job of ours again, by verb."""
-        return {VERB: self._again, REMOVE: self._remove_again}
+        return {VERB: self._handler(self._run), REMOVE: self._handler(self._remove)}
 
     def _known(self, request: ExportVm | RemoveExported) -> Job | None:
         """Return the job that was asked for before."""
@@ -137,14 +137,17 @@ class Exporter:
             return None
         return job if job.verb in (VERB, REMOVE) else None
 
-    def _again(self, job: Job, arguments: wire.Json) -> jobs.Runner:
-        def run(progress: Progress) -> None:
-            pool_id = PoolId(arguments["pool_id"])
-            self._volumes.wait_for_pool(pool_id, progress.pause)
-            self._exports.go_on(pool_id, progress)
-            self._run(arguments, progress)
+    def _handler(self, run: Callable[[wire.Json, Progress], None]) -> jobs.Handler:
+        def handle(job: Job, arguments: wire.Json) -> jobs.Runner:
+            def again(progress: Progress) -> None:
+                pool_id = PoolId(arguments["pool_id"])
+                self._volumes.wait_for_pool(pool_id, progress.pause)
+                self._exports.go_on(pool_id, progress)
+                run(arguments, progress)
 
-        return run
+            return again
+
+        return handle
 
     def _run(self, asked: wire.Json, progress: Progress) -> None:
         vm_id, at = VmId(asked["vm_id"]), str(asked["at"])
@@ -166,15 +169,6 @@ class Exporter:
                 name=vm.spec.name,
             )
         log.info("VM %s (%s) exported to %s", vm_id, vm.spec.name, target)
-
-    def _remove_again(self, job: Job, arguments: wire.Json) -> jobs.Runner:
-        def run(progress: Progress) -> None:
-            pool_id = PoolId(arguments["pool_id"])
-            self._volumes.wait_for_pool(pool_id, progress.pause)
-            self._exports.go_on(pool_id, progress)
-            self._remove(arguments, progress)
-
-        return run
 
     def _remove(self, asked: wire.Json, progress: Progress) -> None:
         vm_id, origin = (
