@@ -379,8 +379,11 @@ class GuardFiles:
     def space(self, path: str) -> Space:
         return wire.from_json(Space, self._do("space", path=path))
 
-    def probe(self, path: str, *, is_written: bool = False) -> float:
-        return float(self._do("probe", path=path, is_written=is_written))
+    def probe(self, path: str) -> float:
+        return float(self._do("probe", path=path))
+
+    def probe_written(self, path: str) -> float:
+        return float(self._do("probe_written", path=path))
 
     def read_at(self, path: str, offset: int, size_bytes: int) -> bytes:
         found = self._do("read_at", path=path, offset=offset, size_bytes=size_bytes)

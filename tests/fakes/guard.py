@@ -307,8 +307,11 @@ class LocalFiles:
         space: Space = self._do("space", path=path)
         return space
 
-    def probe(self, path: str, *, is_written: bool = False) -> float:
-        return float(self._do("probe", path=path, is_written=is_written))
+    def probe(self, path: str) -> float:
+        return float(self._do("probe", path=path))
+
+    def probe_written(self, path: str) -> float:
+        return float(self._do("probe_written", path=path))
 
     def read_at(self, path: str, offset: int, size_bytes: int) -> bytes:
         return bytes(

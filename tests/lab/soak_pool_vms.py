@@ -11,12 +11,13 @@ from node.model.job import JobState
 from node.model.storage import SnapshotState
 from node.model.storage_requests import CreateSnapshot, DeleteSnapshot
 from node.model.templates import CreateTemplate, DeleteTemplate
-from tests.lab import errors
+from tests.lab import errors, waiting
 from tests.lab.soak_pool_checks import Start
 from tests.lab.soak_pool_plan import Task, Work
 from tests.lab.soak_pool_stage import Stage
 
 _NAME_LENGTH: Final = 8
+_DECIDED_S: Final = 120.0  # definitions are read each half a minute
 
 
 def ask(stage: Stage, task: Task) -> OrderLine:
@@ -60,13 +61,27 @@ def memory(stage: Stage) -> Any:
     return found["vm"].get("memory")
 
 
+def _rests(stage: Stage) -> bool:
+    """Tell whether the VM is suspended, when its manager has decided that.
+
+    A place that was made for a memory, and never filled, goes while the VM is down.
+    """
+
+    def is_decided() -> bool:
+        found = memory(stage)
+        return bool(stage.runner()) or found is None or found.get("is_saved", False)
+
+    waiting.until("what became of the memory", is_decided, timeout_s=_DECIDED_S)
+    return not stage.runner() and memory(stage) is not None
+
+
 def amend(stage: Stage) -> bool:
     """Let a suspended VM go on; delete snapshots, VMs of templates, templates.
 
     A snapshot that was broken off is asked for again first, as its error says. Tell
     whether there was anything to do.
     """
-    rests = not stage.runner() and memory(stage) is not None
+    rests = _rests(stage)
     if rests:
         go_on(stage, stage.manager())
     kept = {stage.vm, stage.still}

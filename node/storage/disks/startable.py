@@ -6,7 +6,6 @@ say what the metadata say. Source: docs/formats/storage-domain.md.
 """
 
 import itertools
-from collections.abc import Collection
 from typing import Final
 
 from node.errors import Conflict
@@ -31,11 +30,16 @@ class VolumeIllegal(Conflict):
 def startable(disk: Disk, leaf_id: str) -> tuple[str, ...]:
     """Return the chain that a guest may write to, leaf to base.
 
+    What QEMU has merged and taken out of the headers is no part of it, though nobody
+    has written that down yet: the manager does, whether a guest runs or not.
     Raises VolumeMissing, VolumeIllegal, NotALeaf (a snapshot's, or a template's), and
     ImageDamaged. What is wrong beside the chain does not count.
     """
     meta = facts.meta_of(disk, leaf_id)
-    volumes = chain.walk(disk.image, leaf_id)
+    problems = chain.examine(disk.image)
+    merged = {e.other for e in problems if e.kind is Kind.MERGE_NOT_RECORDED}
+    walked = chain.walk(disk.image, leaf_id)
+    volumes = tuple(each for each in walked if each not in merged)
     for volume_id in volumes:
         legality = facts.meta_of(disk, volume_id).legality
         if legality is not Legality.LEGAL:
@@ -46,7 +50,6 @@ def startable(disk: Disk, leaf_id: str) -> tuple[str, ...]:
             )
     if meta.role is not VolumeRole.LEAF or disk.image.readers(leaf_id):
         raise NotALeaf(f"volume {leaf_id} is no leaf", volume_id=leaf_id)
-    problems = chain.examine(disk.image)
     for problem in problems:
         if problem.volume_id in volumes and problem.kind not in _HARMLESS:
             raise ImageDamaged(
@@ -55,21 +58,13 @@ def startable(disk: Disk, leaf_id: str) -> tuple[str, ...]:
                 image_id=disk.image_id,
                 problem=problem.kind,
             )
-    merged = {e.volume_id for e in problems if e.kind is Kind.MERGE_NOT_RECORDED}
-    _check_formats(disk, volumes, but=merged)
+    _check_formats(disk, volumes)
     return volumes
 
 
-def _check_formats(
-    disk: Disk, volumes: tuple[str, ...], *, but: Collection[str]
-) -> None:
-    """Refuse a header that does not say what its backing is: QEMU would guess.
-
-    `but`: those whose headers name the volume below their backing.
-    """
+def _check_formats(disk: Disk, volumes: tuple[str, ...]) -> None:
+    """Refuse a header that does not say what its backing is: QEMU would guess."""
     for volume_id, parent_id in itertools.pairwise(volumes):
-        if volume_id in but:
-            continue
         volume_format = facts.meta_of(disk, parent_id).volume_format
         if disk.backing_formats.get(volume_id) != QEMU_FORMATS[volume_format]:
             raise ImageDamaged(
@@ -80,8 +75,7 @@ def _check_formats(
             )
 
 
-# They concern no data that the guest reads, or leaves that it does not; or what was
-# merged is read above the volume that has the same data by now.
+# They concern no data that the guest reads, or volumes that it does not.
 _HARMLESS: Final = frozenset(
     {Kind.LEASE_MISSING, Kind.TWO_LEAVES, Kind.MERGE_NOT_RECORDED}
 )

@@ -98,11 +98,11 @@ class DomainFiles(Protocol):
 
     def space(self, path: str) -> Space: ...
 
-    def probe(self, path: str, *, is_written: bool = False) -> float:
-        """Read the first 4 KiB past all caches and return how long it took.
+    def probe(self, path: str) -> float:
+        """Read the first 4 KiB past all caches and return how long it took."""
 
-        `is_written`: refuse what is not open to writing; nothing is written.
-        """
+    def probe_written(self, path: str) -> float:
+        """As `probe`, and refuse what is not open to writing; nothing is written."""
 
     def read_at(self, path: str, offset: int, size_bytes: int) -> bytes:
         """Read whole sectors past all caches; less only at the end of the file."""

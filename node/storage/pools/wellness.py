@@ -14,7 +14,7 @@ from node.storage.formats.layout import Special
 from node.storage.guard import Guard
 from node.storage.pools import leasing
 from node.storage.pools.parts import Part
-from node.storage.process.file_operations import FileMissing
+from node.storage.process.file_operations import FileMalformed, FileMissing
 
 Place = Callable[[str | None], tuple[Part, Access]]
 
@@ -39,8 +39,9 @@ def _check_writable(disk: Disk, place: Place, guard: Guard) -> None:
     files = access.files(guard, deadline_s=leasing.PROBE_S)
     path = access.layout.volume(disk.disk_id, leaf_id)
     try:
-        files.probe(str(path), is_written=True)
+        files.probe_written(str(path))
     except Error as error:
-        # What the guest writes to may be called otherwise for a moment.
-        if error.code != FileMissing.code:
+        # What the guest writes to may be called otherwise for a moment; and a storage
+        # process that outlives an upgrade of the agent does not know how to look.
+        if error.code not in (FileMissing.code, FileMalformed.code):
             raise

@@ -308,19 +308,14 @@ def space(root: str, path: str) -> Space:
     return Space(found.f_blocks * unit, found.f_bavail * unit)
 
 
-def probe(root: str, path: str, *, is_written: bool = False) -> float:
-    """Return how many seconds it took to read the first sector from the storage.
+def probe(root: str, path: str) -> float:
+    """Return how many seconds it took to read the first sector from the storage."""
+    return _probe(root, path, os.O_RDONLY)
 
-    `is_written`: it must be open to writing, too; nothing is written.
-    """
-    way = os.O_RDWR if is_written else os.O_RDONLY
-    with (
-        _opened(root, path, way | os.O_DIRECT) as file,
-        mmap.mmap(-1, PROBE_BYTES) as buffer,
-    ):
-        started = time.monotonic()
-        os.preadv(file, [buffer], 0)
-        return time.monotonic() - started
+
+def probe_written(root: str, path: str) -> float:
+    """As `probe`, of what is open to writing; nothing is written."""
+    return _probe(root, path, os.O_RDWR)
 
 
 def read_at(root: str, path: str, offset: int, size_bytes: int) -> bytes:
@@ -364,12 +359,16 @@ OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {
         stat,
         space,
         probe,
+        probe_written,
         read_at,
         write_at,
     )
 }
 
-READING: Final = ("read", "list", "survey", "stat", "space", "probe", "read_at")
+READING: Final = (
+    *("read", "list", "survey", "stat", "space", "probe", "probe_written"),
+    "read_at",
+)
 
 
 def perform(name: str, root: str, arguments: Mapping[str, Any]) -> Any:
@@ -438,6 +437,16 @@ def _parent(root: str, path: str) -> Iterator[tuple[int, str]]:
         yield folder, name
     finally:
         os.close(folder)
+
+
+def _probe(root: str, path: str, way: int) -> float:
+    with (
+        _opened(root, path, way | os.O_DIRECT) as file,
+        mmap.mmap(-1, PROBE_BYTES) as buffer,
+    ):
+        started = time.monotonic()
+        os.preadv(file, [buffer], 0)
+        return time.monotonic() - started
 
 
 @contextlib.contextmanager

@@ -41,7 +41,13 @@ GOOD = {
     "one-of-two-leaves": (PREVIEW, (2, 0)),
     "merge-not-recorded": (
         images.image(volume(0, None), volume(1, 0), reads(volume(2, 1, LEAF), 0)),
-        (2, 1, 0),
+        (2, 0),
+    ),
+    "merge-half-recorded": (
+        images.image(
+            volume(0, None), illegal(volume(1, 0)), reads(volume(2, 1, LEAF), 0)
+        ),
+        (2, 0),
     ),
     "lease-missing": (images.image(volume(0, None, LEAF, has_lease=False)), (0,)),
     "other-leaf-illegal": (

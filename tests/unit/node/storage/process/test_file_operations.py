@@ -206,11 +206,11 @@ def test_probe_refuses_what_is_not_open_to_writing(
         try:
             assert files.probe(str(program)) > 0
             with pytest.raises(Error, match="busy"):
-                files.probe(str(program), is_written=True)
+                files.probe_written(str(program))
         finally:
             running.kill()
     before = program.stat()
-    assert files.probe(str(program), is_written=True) > 0
+    assert files.probe_written(str(program)) > 0
     assert program.stat().st_mtime_ns == before.st_mtime_ns
 
 
