@@ -13,6 +13,11 @@ TABLE: Final = (
         "Attach the storage domain to the pool, and connect this node to it.",
     ),
     (
+        "storage_domain_connecting",
+        "This node does not reach the storage domain yet.",
+        "Try again in a moment; else see what `storage show` says of it.",
+    ),
+    (
         "pool_map_lost",
         "No storage domain within reach has the newest map of the pool.",
         "Repair the storage, or reconstruct the master on another storage domain.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node.errors import Conflict
+from node.errors import Conflict, Error, NotFound, Unavailable
 from node.model.storage import Connection, DomainType
 from node.storage.formats import domain_meta
 from node.storage.formats.domain_meta import DomainMeta
@@ -22,6 +22,18 @@ from node.units import MiB
 
 # What is only looked at: a storage domain that hangs must not hold up the others.
 LOOK_S: Final = 10.0
+
+
+class StorageDomainUnknown(NotFound):
+    code = "storage_domain_unknown"
+    remedy = "Attach the storage domain to the pool, and connect this node to it."
+
+
+class StorageDomainConnecting(Unavailable):
+    """It is of the pool, and this node has no way to it: it has just started."""
+
+    code = "storage_domain_connecting"
+    remedy = "Try again in a moment; else see what `storage show` says of it."
 
 
 class NotLocal(Conflict):
@@ -154,3 +166,16 @@ _STORED: Final = {
     DomainType.POSIXFS: domain_meta.DomainType.POSIXFS,
     DomainType.NFS: domain_meta.DomainType.NFS,
 }
+
+
+def not_connected(storage_domain_id: str, *, is_named: bool) -> Error:
+    """Return how to say that there is no way to a storage domain.
+
+    `is_named`: by the pool's map. Only what is not may be taken for gone.
+    """
+    told = f"storage domain {storage_domain_id} is not connected"
+    if is_named:
+        return StorageDomainConnecting(
+            f"{told} yet", storage_domain_id=storage_domain_id
+        )
+    return StorageDomainUnknown(f"{told} here", storage_domain_id=storage_domain_id)

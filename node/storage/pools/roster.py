@@ -11,6 +11,7 @@ from node.contract.volumes import PoolUnknown
 from node.errors import Conflict, Error
 from node.model.ids import PoolId
 from node.model.storage import StorageDomain
+from node.storage.domains.access import StorageDomainUnknown
 from node.storage.formats.layout import check_id
 from node.storage.operations.facts import DiskMissing
 from node.storage.pools import watch
@@ -18,7 +19,6 @@ from node.storage.pools.seat import Founding, Seat
 from node.storage.pools.wanted import WantedPool
 from node.storage.pools.watch import Watch
 from node.storage.pools.world import World
-from node.storage.spm.pool import StorageDomainUnknown
 from node.storage.spm.term import NotSpm, SpmChanging
 
 

@@ -34,6 +34,7 @@ from node.model.storage import (
 from node.storage.disks import problems as words
 from node.storage.disks.verbs import Disks
 from node.storage.domains import formatting
+from node.storage.domains.access import StorageDomainUnknown
 from node.storage.domains.catalog import Catalog
 from node.storage.guard import GuardDown
 from node.storage.operations.facts import DiskMissing
@@ -50,7 +51,6 @@ from node.storage.pools.seat import RoundBroke, Seat
 from node.storage.pools.templates import PoolTemplates
 from node.storage.pools.volumes import PoolVolumes
 from node.storage.pools.world import World
-from node.storage.spm.pool import StorageDomainUnknown
 from node.store import Store
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from node.errors import Unavailable
 from node.storage.formats import pool_map
 from node.storage.formats.pool_map import PoolMap, PoolMapsDiffer
+from node.storage.spm import pool_rules
 
 
 class PoolLost(Unavailable):
@@ -40,6 +41,12 @@ class MapMemory:
         if self._map is None:
             raise PoolLost(f"nothing is known of pool {self._pool_id}")
         return self._map
+
+    def names(self, storage_domain_id: str) -> bool:
+        """Tell whether a storage domain is of the pool, as far as is known."""
+        known = self._map
+        found = None if known is None else pool_rules.find(known, storage_domain_id)
+        return found is not None
 
     def believe(self, found: PoolMap) -> PoolMap:
         """Know a map from now on, and return it; PoolLost if we know a newer one."""

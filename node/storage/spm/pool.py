@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from node.clock import Clock
-from node.errors import Conflict, Error, NotFound, Unavailable
+from node.errors import Conflict, Error, Unavailable
 from node.model.ids import NodeId
+from node.storage.domains import access as accesses
 from node.storage.domains import host_ids
 from node.storage.domains.access import LOOK_S, Access, LocalFolders
 from node.storage.formats.domain_meta import DomainClass, DomainMeta, DomainRole
@@ -45,11 +46,6 @@ class LacksWatchdog(Conflict):
 
     code = "pool_lacks_watchdog"
     remedy = "Enable a hardware watchdog or load softdog, start wdmd, then join again."
-
-
-class StorageDomainUnknown(NotFound):
-    code = "storage_domain_unknown"
-    remedy = "Attach the storage domain to the pool, and connect this node to it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +109,11 @@ class Pool:
             }
 
     def access(self, storage_domain_id: str) -> Access:
-        """Return how a storage domain is reached; StorageDomainUnknown."""
+        """Return how a storage domain is reached; as `accesses.not_connected`."""
         access = self._accesses.get(storage_domain_id)
         if access is None:
-            raise StorageDomainUnknown(
-                f"storage domain {storage_domain_id} is not connected here",
-                storage_domain_id=storage_domain_id,
-            )
+            is_named = self._memory.names(storage_domain_id)
+            raise accesses.not_connected(storage_domain_id, is_named=is_named)
         return access
 
     @property

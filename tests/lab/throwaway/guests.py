@@ -41,10 +41,14 @@ class Place:
         folder = self.folder / self.storage_domain_id / "images" / disk_id
         return [each for each in folder.iterdir() if "." not in each.name]
 
-    def content(self, disk_id: DiskId) -> bytes:
-        """Return what is on a disk of one whole volume that nobody writes."""
+    def content(self, disk_id: DiskId, *, may_leak: bool = False) -> bytes:
+        """Return what is on a disk of one whole volume that nobody writes.
+
+        `may_leak`: clusters may be allocated and not noted, as after a power cut.
+        """
         (leaf,) = self.files(disk_id)
-        run("qemu-img", "check", "-q", "-f", "qcow2", str(leaf))
+        mended = ("-r", "leaks") if may_leak else ()
+        run("qemu-img", "check", "-q", *mended, "-f", "qcow2", str(leaf))
         with tempfile.TemporaryDirectory(dir="/run") as folder:
             raw = Path(folder) / "raw"
             kinds = ("-f", "qcow2", "-O", "raw")

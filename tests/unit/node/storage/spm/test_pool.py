@@ -12,7 +12,13 @@ from node.errors import Error
 from node.model.storage import Connection
 from node.model.storage import DomainType as Kind
 from node.storage.domains import formatting
-from node.storage.domains.access import Access, LocalFolders, NotLocal
+from node.storage.domains.access import (
+    Access,
+    LocalFolders,
+    NotLocal,
+    StorageDomainConnecting,
+    StorageDomainUnknown,
+)
 from node.storage.formats import domain_meta, pool_map
 from node.storage.formats.domain_meta import (
     DomainClass,
@@ -30,7 +36,7 @@ from node.storage.formats.pool_map import (
 from node.storage.process.protocol import ResourceAt
 from node.storage.spm import pool_files
 from node.storage.spm.map_memory import PoolLost
-from node.storage.spm.pool import LacksWatchdog, StorageDomainUnknown
+from node.storage.spm.pool import LacksWatchdog
 from node.storage.spm.pool_rules import (
     MasterInUse,
     NotAData,
@@ -666,5 +672,9 @@ def test_verbs_refuse_what_is_not_there(world: PoolWorld, one: PoolNode) -> None
         one.pool.activate(OTHER_SD)
     with pytest.raises(StorageDomainUnknown):
         one.pool.detach(OTHER_SD)
+    one.pool.disconnect(SD)  # as before an agent that has just started reaches it
+    with pytest.raises(StorageDomainConnecting):
+        one.pool.access(SD)
+    one.pool.connect(world.access(SD))
     with pytest.raises(Error):
         world.node("new").pool.refresh()
