@@ -135,7 +135,7 @@ class Agent:
         kept = self.storage.templates()
         self.templates = self.lifecycle.templates(kept, volumes, self.store)
         targets = self.storage.exports()
-        self.exporter = self.lifecycle.exporter(targets, volumes, self.store)
+        self.exporter = self.lifecycle.exporter(targets, volumes, kept, self.store)
         self.newcomers = PoolNewcomers(
             *(self.storage.roster, self.storage.world.guard, self.clock)
         )

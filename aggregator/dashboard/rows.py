@@ -355,6 +355,7 @@ _TASKS: Mapping[str, str] = {
     "storage_domain_remove_exported": "Remove an export from {name}",
     "vm_clone": "Create VM {name} as a full copy",
     "template_create": "Make template {name}",
+    "template_export": "Export template {name}",
     "template_change": "Change template {name}",
     "template_delete": "Delete template {name}",
     "vm_snapshot_create": "Take a snapshot of VM {name}",

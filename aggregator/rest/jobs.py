@@ -28,6 +28,7 @@ _VERBS: Final[Mapping[str, str]] = {
     "vm_delete": "Removing VM",
     "vm_export": "Exporting VM",
     "storage_domain_remove_exported": "Removing VM from export domain",
+    "template_export": "Exporting Template",
     "vm_start": "Launching VM",
     "vm_stop": "Stopping VM",
     "vm_pause": "Pausing VM",

@@ -8,6 +8,7 @@ import click
 from node.cli import render
 from node.cli.context import Context, job_command, pass_context
 from node.commands import template_options, terminal
+from node.model.exports import ExportTemplate
 from node.model.ids import DiskId, NodeId, StorageDomainId
 from node.model.job import Job
 from node.model.requests import CreateVm
@@ -84,6 +85,17 @@ def template_delete(context: Context, /, *, name: str) -> Job:
     """Delete a TEMPLATE that nothing needs."""
     found = _find(context, name)
     return context.client.template_delete(found.template_id, DeleteTemplate())
+
+
+@template.command("export")
+@click.argument("name", metavar="TEMPLATE")
+@click.argument("storage", metavar="STORAGE_DOMAIN")
+@job_command
+def template_export(context: Context, /, *, name: str, storage: str) -> Job:
+    """Copy a TEMPLATE to an export STORAGE_DOMAIN."""
+    found = _find(context, name)
+    place = context.storage_domain(storage).storage_domain.storage_domain_id
+    return context.client.template_export(found.template_id, ExportTemplate(place))
 
 
 @template.command("copy-disk")

@@ -27,7 +27,7 @@ from node.model import (
     template_verbs,
     verbs,
 )
-from node.model.exports import ExportVm
+from node.model.exports import ExportTemplate, ExportVm
 from node.model.fleet import (
     Admission,
     AdmissionRequest,
@@ -187,6 +187,10 @@ class NodeClient(StorageClient):
 
     def vm_export(self, vm_id: VmId, request: ExportVm) -> Job:
         return self.call(export_verbs.VM_EXPORT, Job, request, vm_id=vm_id)
+
+    def template_export(self, template_id: TemplateId, request: ExportTemplate) -> Job:
+        verb = export_verbs.TEMPLATE_EXPORT
+        return self.call(verb, Job, request, template_id=template_id)
 
     def template_create(self, request: CreateTemplate) -> Job:
         return self.call(template_verbs.TEMPLATE_CREATE, Job, request)

@@ -1,6 +1,6 @@
 """The verbs of export storage domains; the pool's manager does them."""
 
-from node.model.exports import ExportVm, RemoveExported
+from node.model.exports import ExportTemplate, ExportVm, RemoveExported
 from node.model.job import Job
 from node.model.verb import ActionGroup, Object, Verb
 
@@ -17,6 +17,18 @@ VM_EXPORT = Verb(
     is_slow=True,
 )
 
+TEMPLATE_EXPORT = Verb(
+    "template_export",
+    "POST",
+    "/v1/templates/{template_id}/export",
+    "Copy a template to an export storage domain, as oVirt has it there.",
+    ActionGroup.EXPORT_VM,
+    Object.TEMPLATE,
+    Job,
+    ExportTemplate,
+    status=202,
+    is_slow=True,
+)
 STORAGE_DOMAIN_REMOVE_EXPORTED = Verb(
     "storage_domain_remove_exported",
     "POST",
@@ -30,4 +42,8 @@ STORAGE_DOMAIN_REMOVE_EXPORTED = Verb(
     is_slow=True,
 )
 
-VERBS: tuple[Verb, ...] = (VM_EXPORT, STORAGE_DOMAIN_REMOVE_EXPORTED)
+VERBS: tuple[Verb, ...] = (
+    VM_EXPORT,
+    TEMPLATE_EXPORT,
+    STORAGE_DOMAIN_REMOVE_EXPORTED,
+)

@@ -22,3 +22,12 @@ class RemoveExported:
     vm_id: VmId  # as it lies there
     job_id: JobId | None = None
     correlation_id: CorrelationId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTemplate:
+    """Copy a template to an export storage domain."""
+
+    storage_domain_id: StorageDomainId
+    job_id: JobId | None = None
+    correlation_id: CorrelationId | None = None

@@ -481,7 +481,8 @@ _TABLE = (
         "Use it without its memory, or take another; the node's log says why.",
     ),
     _normal("vm_exported", "VM {name} was exported.", 1150),
-    _normal("exported_removed", "The export of VM {vm} was removed.", 1152),
+    _normal("exported_removed", "The export of VM {vm} was removed."),
+    _normal("template_exported", "Template {name} was exported."),
     _normal("template_created", "Template {name} was made.", 51),
     _normal("template_deleted", "Template {name} was deleted.", 251),
     _warning(

@@ -1,4 +1,4 @@
-"""Export VMs that are down, and remove exports: jobs of the pool's manager.
+"""Export VMs that are down, and templates; remove what was: jobs of the manager.
 
 The VM's lease is held meanwhile, so that nobody starts it. Run again after a restart
 of the agent, the job finds what it has done by the moment at which it was asked for.
@@ -15,9 +15,9 @@ from node.contract import snapshots
 from node.contract.exports import Exports
 from node.contract.volumes import Volumes
 from node.jobs import Jobs, Progress
-from node.model.exports import ExportVm, RemoveExported
+from node.model.exports import ExportTemplate, ExportVm, RemoveExported
 from node.model.feed import Kind
-from node.model.ids import PoolId, StorageDomainId, VmId
+from node.model.ids import PoolId, StorageDomainId, TemplateId, VmId
 from node.model.job import Job
 from node.model.vm import Vm, VmEntry
 from node.store import Store
@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 VERB: Final = "vm_export"
 REMOVE: Final = "storage_domain_remove_exported"
+TEMPLATE: Final = "template_export"
+
+
+Request = ExportVm | ExportTemplate | RemoveExported
 
 
 class Holder(Protocol):
@@ -44,6 +48,12 @@ class Lookout(Protocol):
     def check_generation(self, vm_id: VmId, generation: int | None) -> None: ...
 
 
+class Keeper(Protocol):
+    """Who keeps templates; `node.storage.pools.templates` does."""
+
+    def get(self, template_id: TemplateId) -> Vm: ...
+
+
 class Exporter:
     """The export of VMs. Any thread may call."""
 
@@ -54,6 +64,7 @@ class Exporter:
         lookout: Lookout,
         volumes: Volumes,
         holder: Holder,
+        keeper: Keeper,
         store: Store,
         job_queue: Jobs,
         clock: Clock,
@@ -63,6 +74,7 @@ class Exporter:
         self._lookout = lookout
         self._volumes = volumes
         self._holder = holder
+        self._keeper = keeper
         self._store = store
         self._jobs = job_queue
         self._clock = clock
@@ -97,6 +109,32 @@ class Exporter:
             arguments=asked,
         )
 
+    def export_template(self, template_id: TemplateId, request: ExportTemplate) -> Job:
+        """Copy a template, which never changes, to an export storage domain.
+
+        TemplateUnknown, NotAnExport, VmExported, NotSpm; in the job NoSpace,
+        DiskLocked and DiskExported as well.
+        """
+        if (known := self._known(request)) is not None:
+            return known
+        template = self._keeper.get(template_id)
+        self._exports.check(template, request.storage_domain_id)
+        asked: wire.Json = {
+            "template_id": template_id,
+            "pool_id": template.spec.pool_id,
+            "storage_domain_id": request.storage_domain_id,
+            "at": rfc3339(self._clock.now()),
+        }
+        return self._jobs.submit(
+            TEMPLATE,
+            Kind.TEMPLATE,
+            template_id,
+            lambda progress: self._run_template(asked, progress),
+            job_id=request.job_id,
+            correlation_id=request.correlation_id,
+            arguments=asked,
+        )
+
     def remove(
         self, storage_domain_id: StorageDomainId, request: RemoveExported
     ) -> Job:
@@ -125,9 +163,10 @@ class Exporter:
 
     def job_handlers(self) -> Mapping[str, jobs.Handler]:
         """Return what runs an unfinished job of ours again, by verb."""
-        return {VERB: self._handler(self._run), REMOVE: self._handler(self._remove)}
+        runs = {VERB: self._run, TEMPLATE: self._run_template, REMOVE: self._remove}
+        return {verb: self._handler(run) for verb, run in runs.items()}
 
-    def _known(self, request: ExportVm | RemoveExported) -> Job | None:
+    def _known(self, request: Request) -> Job | None:
         """Return the job that was asked for before."""
         if request.job_id is None:
             return None
@@ -135,7 +174,7 @@ class Exporter:
             job = self._jobs.get(request.job_id)
         except jobs.JobUnknown:
             return None
-        return job if job.verb in (VERB, REMOVE) else None
+        return job if job.verb in (VERB, TEMPLATE, REMOVE) else None
 
     def _handler(self, run: Callable[[wire.Json, Progress], None]) -> jobs.Handler:
         def handle(job: Job, arguments: wire.Json) -> jobs.Runner:
@@ -170,6 +209,22 @@ class Exporter:
             )
         log.info("VM %s (%s) exported to %s", vm_id, vm.spec.name, target)
 
+    def _run_template(self, asked: wire.Json, progress: Progress) -> None:
+        template_id, at = TemplateId(asked["template_id"]), str(asked["at"])
+        target = StorageDomainId(asked["storage_domain_id"])
+        template = self._keeper.get(template_id)
+        if not self._exports.is_done(template, target, at):
+            self._exports.check(template, target)
+            self._exports.write(template, target, at, progress, _never_runs)
+        name = template.spec.name
+        with self._store.change() as change:
+            change.event(
+                "template_exported",
+                correlation_id=progress.job.correlation_id,
+                name=name,
+            )
+        log.info("template %s (%s) exported to %s", template_id, name, target)
+
     def _remove(self, asked: wire.Json, progress: Progress) -> None:
         vm_id, origin = (
             VmId(asked["vm_id"]),
@@ -188,3 +243,7 @@ class Exporter:
 
     def _check_idle(self, vm_id: VmId) -> Callable[[], None]:
         return lambda: check_down(self._register.get(vm_id))
+
+
+def _never_runs() -> None:
+    """Let a template be copied at any time."""

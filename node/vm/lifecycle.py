@@ -215,10 +215,12 @@ class Lifecycle:
             *(self._jobs, self._clock, self._host),
         )
 
-    def exporter(self, exports: Exports, holder: Holder, store: Store) -> Exporter:
-        """Return what exports these VMs."""
+    def exporter(
+        self, exports: Exports, holder: Holder, keeper: Keeper, store: Store
+    ) -> Exporter:
+        """Return what exports these VMs, and templates."""
         return Exporter(
-            *(exports, self._register, self, self._volumes, holder, store),
+            *(exports, self._register, self, self._volumes, holder, keeper, store),
             *(self._jobs, self._clock),
         )
 

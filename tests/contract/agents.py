@@ -99,8 +99,9 @@ class FakeAgent:
             folder / "logs",
         )
         self.snapshots = self.vms.snapshotter(NoVmChanges(), self.store)
-        self.exporter = self.vms.exporter(FakeExports(), NoVmChanges(), self.store)
+        exports = FakeExports()
         self.kept = FakeTemplates()
+        self.exporter = self.vms.exporter(exports, NoVmChanges(), self.kept, self.store)
         self.templates = self.vms.templates(self.kept, NoVmChanges(), self.store)
         self.enrolment = enrol.Enrolment(
             self.store,

@@ -34,9 +34,9 @@ class Exports(Scene):
     def begin(self, node: Node) -> Mapping[str, jobs.Handler]:
         handlers = super().begin(node)
         exports = node.storage.exports()
-        self.exporter = self.vms.exporter(exports, node.volumes, node.store)
         self.newcomers = PoolNewcomers(node.storage.roster, node.guard, SystemClock())
         kept = node.storage.templates()
+        self.exporter = self.vms.exporter(exports, node.volumes, kept, node.store)
         self.templates = self.vms.templates(kept, node.volumes, node.store)
         importer = Importer(exports, node.volumes, self.vms.editor, self.templates)
         host = replace(HOST, node_id=node.node_id)

@@ -41,12 +41,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Exporting:
-    """Copy the newest state of a VM's disks, and describe the VM beside them."""
+    """Copy the newest state of a VM's or template's disks, and describe it."""
 
     vm_id: VmId
     target: str  # an export storage domain
     sources: tuple[Source, ...]
     created_at_s: int
+    is_template: bool = False
 
     @property
     def object_id(self) -> str:
@@ -59,10 +60,13 @@ class Exporting:
         return frozenset(each.storage_domain_id for each in self.sources)
 
     def claim(self, job_id: JobId) -> Claim:
-        """Return what nothing else may work on meanwhile."""
-        changed = frozenset[str](each.disk_id for each in self.sources)
+        """Return what nothing else may work on meanwhile; templates may be read."""
+        disks = frozenset[str](each.disk_id for each in self.sources)
+        changed, read = disks, frozenset[str]()
+        if self.is_template:
+            changed, read = read, changed
         places = ((each.storage_domain_id, each.disk_id) for each in self.sources)
-        return Claim(job_id, changed, frozenset(), frozenset(places))
+        return Claim(job_id, changed, read, frozenset(places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,9 @@ def plan(task: Exporting, text: str, eyes: Eyes) -> Plan:
         is_thin = meta.allocation is Allocation.SPARSE
         used = eyes.allocated_bytes(each.storage_domain_id, each.disk_id)
         needed[task.target] += used if is_thin else meta.capacity_bytes
-        copied = CopyOf(each.disk_id, volume_id, task.created_at_s)
+        copied = CopyOf(
+            each.disk_id, volume_id, task.created_at_s, is_template=task.is_template
+        )
         twins.append(Twin(source, volume_id, target, copied))
     for storage_domain_id, size_bytes in needed.items():
         disk_tasks.check_space(storage_domain_id, size_bytes, eyes)

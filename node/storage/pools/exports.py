@@ -75,12 +75,14 @@ class PoolExports:
     ) -> None:
         """Copy the disks of a VM that is held, and describe it: all, or nothing.
 
-        Raises DiskLocked, NoSpace, NotSpm, DiskExported, and as the operations.
+        A template needs no holding: it never changes. Raises DiskLocked, NoSpace,
+        NotSpm, DiskExported, and as the operations.
         """
         part = self._of(vm.spec.pool_id)
         sources = export_tasks.sources(vm)
         began_s = int(parse_rfc3339(at).timestamp())
-        task = Exporting(vm.spec.vm_id, target, sources, began_s)
+        is_template = vm.template is not None
+        task = Exporting(vm.spec.vm_id, target, sources, began_s, is_template)
         volumes = {e.disk_id: (_copied(part, e, target),) for e in sources}
         text = writing.write(definition.document_of(_alone(vm, volumes), volumes), at)
 

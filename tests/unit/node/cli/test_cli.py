@@ -118,6 +118,7 @@ COMMANDS = {
     "template_create": "template create idle base",
     "template_change": "template change debian-12/1 --description newer",
     "template_delete": "template delete debian-12 --yes",
+    "template_export": "template export debian-12 nas",
     "vm_clone": "template new-vm debian-12 copy --clone",
     "job_list": "job list",
     "job_show": f"job show {UNKNOWN}",
