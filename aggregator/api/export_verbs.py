@@ -2,7 +2,7 @@
 
 from aggregator.api.model import OrderLine
 from aggregator.api.table import act
-from node.model.exports import ExportVm, RemoveExported
+from node.model.exports import ExportTemplate, ExportVm, RemoveExported
 from node.model.verbs import ActionGroup, Object, Verb
 
 VM_EXPORT = act(
@@ -16,6 +16,16 @@ VM_EXPORT = act(
     202,
 )
 
+TEMPLATE_EXPORT = act(
+    "template_export",
+    "/v1/templates/{template_id}/export",
+    "Copy a template to an export storage domain, as oVirt has it there.",
+    ActionGroup.EXPORT_VM,
+    Object.TEMPLATE,
+    ExportTemplate,
+    OrderLine,
+    202,
+)
 STORAGE_DOMAIN_REMOVE_EXPORTED = act(
     "storage_domain_remove_exported",
     "/v1/storage-domains/{storage_domain_id}/remove-exported",
@@ -27,4 +37,8 @@ STORAGE_DOMAIN_REMOVE_EXPORTED = act(
     202,
 )
 
-VERBS: tuple[Verb, ...] = (VM_EXPORT, STORAGE_DOMAIN_REMOVE_EXPORTED)
+VERBS: tuple[Verb, ...] = (
+    VM_EXPORT,
+    TEMPLATE_EXPORT,
+    STORAGE_DOMAIN_REMOVE_EXPORTED,
+)

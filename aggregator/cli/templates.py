@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
-from aggregator.api import storage_verbs
+from aggregator.api import export_verbs, storage_verbs
 from aggregator.api import template_verbs as verbs
 from aggregator.api.model import OrderLine
 from aggregator.api.template_model import NewVmOfTemplate, TemplateLine
 from aggregator.cli.context import Context, pass_context
 from aggregator.cli.storage.domains import order_command
 from node.commands import template_options, terminal
+from node.model.exports import ExportTemplate
 from node.model.ids import NodeId, StorageDomainId, VmId
 from node.model.storage_requests import CopyDisk
 from node.model.templates import DeleteTemplate, Template
@@ -86,6 +87,17 @@ def template_delete(context: Context, /, *, name: str) -> OrderLine:
     """Delete a TEMPLATE that nothing needs."""
     found, verb = _find(context, name), verbs.TEMPLATE_DELETE
     return context.client.template_act(verb, DeleteTemplate(), found.template_id)
+
+
+@template.command("export")
+@click.argument("name", metavar="TEMPLATE")
+@click.argument("storage", metavar="STORAGE_DOMAIN")
+@order_command
+def template_export(context: Context, /, *, name: str, storage: str) -> OrderLine:
+    """Copy a TEMPLATE to an export STORAGE_DOMAIN."""
+    found, verb = _find(context, name), export_verbs.TEMPLATE_EXPORT
+    request = ExportTemplate(context.find_storage_domain(storage).storage_domain_id)
+    return context.client.template_act(verb, request, found.template_id)
 
 
 @template.command("copy-disk")

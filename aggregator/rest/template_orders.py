@@ -5,7 +5,7 @@ from typing import Final
 
 from aggregator.control import templating
 from aggregator.federation.view import VmView
-from aggregator.rest import parents, replies, storage, templates
+from aggregator.rest import parents, replies, storage, templates, vm_exports
 from aggregator.rest.body import BadValue, Body, Incomplete
 from aggregator.rest.call import (
     PARAMETER,
@@ -190,8 +190,9 @@ def _check_kept(row: Template) -> None:
         raise NotOnPool(f"template {row.name} does not lie on a pool", name=row.name)
 
 
-def _refuse(call: Call, row: Template) -> Reply:
-    raise replies.NotDoneYet("export of a template is not supported")
+def _export(call: Call, row: Template) -> Reply:
+    _check_kept(row)
+    return vm_exports.export_template(call, row)
 
 
 COLLECTION: Final = Collection(
@@ -200,7 +201,7 @@ COLLECTION: Final = Collection(
     Object.TEMPLATE,
     templates.find,
     templates.select_rows,
-    acts=(Act("export", ActionGroup.EDIT_FLEET, _refuse),),
+    acts=(Act("export", ActionGroup.EXPORT_VM, _export),),
     add=Write(ActionGroup.CREATE_TEMPLATE, _add),
     update=Write(ActionGroup.EDIT_TEMPLATE, _update),
     remove=Write(ActionGroup.DELETE_TEMPLATE, _remove),

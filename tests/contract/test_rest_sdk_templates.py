@@ -9,6 +9,7 @@ import ovirtsdk4 as sdk
 import pytest
 from ovirtsdk4 import types
 
+from node.model.exports import ExportTemplate
 from tests.contract.sdk import Served, connect, serve
 from tests.fakes import fleet_storage
 from tests.fakes.fleet_storage import APP, DATA1, DATA2
@@ -71,6 +72,16 @@ def test_a_template_of_a_vm_has_what_ansible_reads(
     assert disk.name == "system"
     assert service.cdroms_service().list() == []
     assert len(service.nics_service().list()) == 1
+
+
+def test_a_template_is_exported(
+    served: Served, system: sdk.services.SystemService, made: types.Template
+) -> None:
+    service = system.templates_service().template_service(made.id)
+    service.export(storage_domain=types.StorageDomain(name="data2"))
+    verb, template_id, request, _ = served.fleet.orders.storage.asked[-1]
+    assert (verb, template_id) == ("template_export", made.id)
+    assert request == ExportTemplate(fleet_storage.DATA2)
 
 
 def test_a_template_of_a_running_vm_is_refused(

@@ -1,8 +1,8 @@
-"""Tests of the export of VMs."""
+"""Tests of the export of VMs and templates."""
 
 import pytest
 
-from node.model.exports import ExportVm
+from node.model.exports import ExportTemplate, ExportVm
 from tests.fakes.fleet_storage import APP, DATA2
 from tests.unit.aggregator.rest.client import Client
 
@@ -38,4 +38,46 @@ def test_export_is_ordered(stored: Client, inside: str) -> None:
 def test_export_is_refused(stored: Client, inside: str, status: int) -> None:
     reply = stored.ask("POST", f"/vms/{APP}/export", f"<action>{inside}</action>")
     assert reply.status_code == status, reply.text
+    assert stored.fleet.orders.storage.asked == []
+
+
+BODY = f'<template><name>tpl</name><vm id="{APP}"/></template>'
+
+
+@pytest.fixture
+def template(stored: Client) -> str:
+    """Return the address of a template."""
+    reply = stored.ask("POST", "/templates", BODY)
+    assert reply.status_code == 202, reply.text
+    (template_id,) = stored.fleet.mirror.view.templates
+    return f"/templates/{template_id}"
+
+
+def test_export_of_a_template_is_ordered(stored: Client, template: str) -> None:
+    body = f"<action>{PLACE}</action>"
+    reply = stored.ask("POST", f"{template}/export", body)
+    assert reply.status_code == 200, reply.text
+    verb, template_id, request, _ = stored.fleet.orders.storage.asked[-1]
+    assert (verb, f"/templates/{template_id}") == ("template_export", template)
+    assert request == ExportTemplate(DATA2)
+
+
+@pytest.mark.parametrize(
+    ("inside", "status"),
+    [("", 400), (f"{PLACE}<exclusive>true</exclusive>", 501)],
+    ids=["nowhere", "exclusive"],
+)
+def test_export_of_a_template_is_refused(
+    stored: Client, template: str, inside: str, status: int
+) -> None:
+    before = len(stored.fleet.orders.storage.asked)
+    body = f"<action>{inside}</action>"
+    assert stored.ask("POST", f"{template}/export", body).status_code == status
+    assert len(stored.fleet.orders.storage.asked) == before
+
+
+def test_blank_is_not_exported(stored: Client) -> None:
+    blank = "/templates/00000000-0000-0000-0000-000000000000"
+    reply = stored.ask("POST", f"{blank}/export", f"<action>{PLACE}</action>")
+    assert reply.status_code == 409, reply.text
     assert stored.fleet.orders.storage.asked == []

@@ -1,8 +1,8 @@
-"""`skerry vm export` and `skerry storage remove-exported`."""
+"""`vm export`, `template export` and `storage remove-exported` of `skerry`."""
 
 import pytest
 
-from node.model.exports import ExportVm, RemoveExported
+from node.model.exports import ExportTemplate, ExportVm, RemoveExported
 from node.model.ids import VmId
 from tests.fakes import fleet_storage
 from tests.unit.aggregator.cli import shell
@@ -18,6 +18,15 @@ def test_export_calls_its_verb_and_ends_well(desk: Desk) -> None:
     ((verb, vm_id, request, _),) = desk.fleet.orders.storage.asked
     assert (verb, vm_id) == ("vm_export", fleet_storage.APP)
     assert request == ExportVm(fleet_storage.DATA2)
+
+
+def test_template_is_exported(desk: Desk) -> None:
+    desk.ok("template", "create", "app", "debian")
+    desk.called.clear()
+    desk.ok("template", "export", "debian", "data2")
+    assert "template_export" in desk.called
+    verb, _, request, _ = desk.fleet.orders.storage.asked[-1]
+    assert (verb, request) == ("template_export", ExportTemplate(fleet_storage.DATA2))
 
 
 def test_what_was_exported_is_removed_by_its_id(desk: Desk) -> None:
