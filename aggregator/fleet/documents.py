@@ -103,11 +103,8 @@ def parse(text: bytes) -> FleetDocuments:
     return documents
 
 
-def load_sealed(records: db.Records) -> SealedFleet | None:
-    """Return the newest sealed copy that this aggregator made, if it made one."""
-    record = records.get(SEALED)
-    if record is None:
-        return None
+def sealed_in(record: db.Record) -> SealedFleet:
+    """Return the sealed copy that a record keeps."""
     return wire.from_json(SealedFleet, record.body["copy"], strict=False)
 
 

@@ -3,6 +3,9 @@
 An aggregator that leads raises the version of the sealed copy with each change
 of what is in it. The copy is kept as it was sealed, so that one (term, version)
 never has two contents.
+
+A service and a command may have the same records open: what one writes is refused
+if the other has written since it looked, and then it looks again.
 """
 
 import hashlib
@@ -11,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from aggregator import authority, db
 from aggregator.fleet import documents, sealing
@@ -24,7 +27,10 @@ from node.model.ids import FleetId
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 SEALING_FILE: Final = "sealing.json"
+_LOOKS: Final = 5  # at records that another process writes meanwhile
 
 
 class NoFleet(Conflict):
@@ -74,9 +80,7 @@ class Leadership:
         self._authority = authority
         self._folder = state_folder
         self._lock = threading.Lock()
-        self._standing = _load_standing(self._settings)
-        self._sealed = documents.load_sealed(self._settings)
-        self._digest = _stored_digest(self._settings)
+        self._load()
         self._on_superseded: list[Callable[[int, int], None]] = []
 
     def on_superseded(self, callback: Callable[[int, int], None]) -> None:
@@ -119,29 +123,43 @@ class Leadership:
     def seal_changes(self) -> bool:
         """Seal a new version if something in it changed; tell whether it did."""
         with self._lock:
-            return self._seal_changes()
+            return self._again(self._seal_changes)
 
     def promote(self, *, above: int = 0) -> int:
         """Lead from now on, with a term above all that were seen; return it."""
-        with self._lock:
+
+        def lead() -> int:
+            self._load()
             standing = self._standing
             term = max(standing.term, standing.highest_seen, above) + 1
             self._keep(replace(standing, term=term, is_leading=True))
-            self._seal_changes()
+            return term
+
+        with self._lock:
+            term = self._again(lead)
+            self._again(self._seal_changes)
             log.info("this aggregator leads fleet %s, term %d", self.fleet_id, term)
             return term
 
     def observe(self, term: int) -> None:
         """Take note of a term that somebody named: if it is higher, he leads."""
-        with self._lock:
+
+        def give_way() -> Standing | None:
+            if term <= self._newest():
+                return None
+            self._load()
             standing = self._standing
-            if term <= max(standing.term, standing.highest_seen):
-                return
+            if term <= self._newest():
+                return None
             log.warning("term %d leads; ours is %d", term, standing.term)
             self._keep(replace(standing, highest_seen=term, is_leading=False))
-        if standing.is_leading:
+            return standing
+
+        with self._lock:
+            before = self._again(give_way)
+        if before is not None and before.is_leading:
             for callback in self._on_superseded:
-                callback(standing.term, term)
+                callback(before.term, term)
 
     def check_leading(self) -> None:
         """Raise NotLeading if another aggregator leads."""
@@ -150,23 +168,23 @@ class Leadership:
 
     def check_follows(self, sealed: SealedFleet) -> None:
         """Raise Outdated if a leader's copy is of a term that is over."""
-        standing = self._standing
-        newest = max(standing.term, standing.highest_seen)
-        if standing.is_leading or sealed.term < newest:
-            raise Outdated(f"a copy of term {sealed.term}, and {newest} leads")
+        with self._lock:
+            self._load()
+            self._check_follows(sealed)
 
     def follow(self, sealed: SealedFleet, key: sealing.SealingKey) -> None:
         """Keep the leader's sealed copy, and what seals, as ours."""
-        with self._lock:
-            self.check_follows(sealed)
+
+        def mirror() -> None:
+            self._load()
+            self._check_follows(sealed)
+            seen = max(self._standing.highest_seen, sealed.term)
             _keep_key(self._folder, key)
-            self._settings.put(
-                documents.SEALED, {"digest": "", "copy": wire.to_json(sealed)}
-            )
-            standing = self._standing
-            seen = max(standing.highest_seen, sealed.term)
-            self._keep(replace(standing, term=sealed.term, highest_seen=seen))
-            self._sealed, self._digest = sealed, ""
+            self._keep_sealed(sealed, "")
+            self._keep(replace(self._standing, term=sealed.term, highest_seen=seen))
+
+        with self._lock:
+            self._again(mirror)
 
     def sealing_key(self) -> sealing.SealingKey:
         """Return what seals, for a mirror that may lead one day."""
@@ -174,11 +192,15 @@ class Leadership:
 
     def change_recovery_key(self) -> Secret:
         """Make a new recovery key, seal with it from now on, and return it."""
+
+        def seal() -> None:
+            self._digest = ""
+            self._seal_changes()
+
         with self._lock:
             recovery_key = sealing.make_recovery_key()
             keep_sealing_key(self._folder, recovery_key)
-            self._digest = ""
-            self._seal_changes()
+            self._again(seal)
             return recovery_key
 
     def _seal_changes(self) -> bool:
@@ -199,16 +221,49 @@ class Leadership:
         version = self._sealed.version + 1 if self._sealed is not None else 1
         key = _load_sealing_key(self._folder)
         sealed = sealing.seal(key, standing.fleet_id, standing.term, version, text)
-        self._settings.put(
-            documents.SEALED, {"digest": digest, "copy": wire.to_json(sealed)}
-        )
-        self._sealed, self._digest = sealed, digest
+        self._keep_sealed(sealed, digest)
         log.info("sealed version %d of the fleet's documents", version)
         return True
 
+    def _newest(self) -> int:
+        return max(self._standing.term, self._standing.highest_seen)
+
+    def _check_follows(self, sealed: SealedFleet) -> None:
+        newest = self._newest()
+        if self._standing.is_leading or sealed.term < newest:
+            raise Outdated(f"a copy of term {sealed.term}, and {newest} leads")
+
+    def _again(self, act: Callable[[], T]) -> T:
+        """Act; load and act again if another process wrote since we looked."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return act()
+            except db.StaleRecord as error:
+                log.info("another process wrote meanwhile: %s", error)
+                self._load()
+        return act()
+
+    def _load(self) -> None:
+        standing = self._settings.get(documents.LEADERSHIP)
+        if standing is None:
+            raise NoFleet("this aggregator belongs to no fleet yet")
+        self._standing = wire.from_json(Standing, standing.body, strict=False)
+        self._version = standing.version
+        kept = self._settings.get(documents.SEALED)
+        self._sealed = documents.sealed_in(kept) if kept is not None else None
+        self._digest = str(kept.body["digest"]) if kept is not None else ""
+        self._sealed_version = kept.version if kept is not None else 0
+
     def _keep(self, standing: Standing) -> None:
-        self._settings.put(documents.LEADERSHIP, wire.to_json(standing))
-        self._standing = standing
+        body, version = wire.to_json(standing), self._version
+        kept = self._settings.put(documents.LEADERSHIP, body, version)
+        self._standing, self._version = standing, kept.version
+
+    def _keep_sealed(self, sealed: SealedFleet, digest: str) -> None:
+        body = {"digest": digest, "copy": wire.to_json(sealed)}
+        kept = self._settings.put(documents.SEALED, body, self._sealed_version)
+        self._sealed, self._digest = sealed, digest
+        self._sealed_version = kept.version
 
 
 def found(settings: db.Records, standing: Standing) -> None:
@@ -235,15 +290,3 @@ def _load_sealing_key(folder: Path) -> sealing.SealingKey:
     if text is None:
         raise NoFleet(f"{folder / SEALING_FILE} is missing")
     return wire.decode(sealing.SealingKey, text.encode(), strict=False)
-
-
-def _load_standing(settings: db.Records) -> Standing:
-    record = settings.get(documents.LEADERSHIP)
-    if record is None:
-        raise NoFleet("this aggregator belongs to no fleet yet")
-    return wire.from_json(Standing, record.body, strict=False)
-
-
-def _stored_digest(settings: db.Records) -> str:
-    record = settings.get(documents.SEALED)
-    return str(record.body["digest"]) if record is not None else ""

@@ -1,7 +1,7 @@
 """Who leads, and that one (term, version) never has two contents."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from aggregator import authority, db
 from aggregator.fleet import founding, sealing, term
 from node.log import Secret
+from node.wire import Json
 from tests.fakes.clock import FakeClock
 
 
@@ -114,3 +115,57 @@ def test_check_leading_refuses_a_mirror(place: Place) -> None:
     leading.observe(4)
     with pytest.raises(term.NotLeading):
         leading.check_leading()
+
+
+def test_follow_does_not_undo_a_promotion_by_another_process(place: Place) -> None:
+    leader = place.leadership()
+    leader.seal_changes()
+    copy, key = leader.sealed(), leader.sealing_key()
+    leader.observe(2)
+    service, command = place.leadership(), place.leadership()
+    overtaken = replace(copy, term=2)
+    service.check_follows(overtaken)
+    assert command.promote() == 3
+    with pytest.raises(term.Outdated):
+        service.follow(overtaken, key)
+    with pytest.raises(term.Outdated):
+        service.check_follows(overtaken)
+    fresh = place.leadership()
+    assert (fresh.is_leading, fresh.term) == (True, 3)
+    assert fresh.sealed() == command.sealed()
+
+
+def test_observe_does_not_undo_a_promotion_by_another_process(place: Place) -> None:
+    service, command = place.leadership(), place.leadership()
+    service.observe(3)
+    assert command.promote() == 4
+    service.observe(4)
+    fresh = place.leadership()
+    assert (fresh.is_leading, fresh.term) == (True, 4)
+    service.observe(5)
+    assert not place.leadership().is_leading
+
+
+def test_promote_goes_above_what_another_process_observed(place: Place) -> None:
+    service, command = place.leadership(), place.leadership()
+    service.observe(7)
+    assert command.promote() == 8
+
+
+def test_promote_goes_above_what_is_observed_meanwhile(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service writes between the command's look and its write."""
+    service, command = place.leadership(), place.leadership()
+    write = db.Records.put
+
+    def put_late(
+        self: db.Records, record_id: str, body: Json, expected: int | None = None
+    ) -> db.Record:
+        monkeypatch.setattr(db.Records, "put", write)
+        service.observe(7)
+        return write(self, record_id, body, expected)
+
+    monkeypatch.setattr(db.Records, "put", put_late)
+    assert command.promote() == 8
+    assert (place.leadership().term, place.leadership().is_leading) == (8, True)
