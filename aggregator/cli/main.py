@@ -378,11 +378,14 @@ def vm_delete(context: Context, vm: str, leave_disks: bool) -> None:
 @vm.command("export")
 @click.argument("vm")
 @click.argument("storage_domain")
+@terminal.replace_option
 @pass_context
-def vm_export(context: Context, vm: str, storage_domain: str) -> None:
+def vm_export(
+    context: Context, vm: str, storage_domain: str, is_replacing: bool
+) -> None:
     """Copy a VM that is down to an export STORAGE_DOMAIN, as it is now."""
     place = context.find_storage_domain(storage_domain)
-    request = ExportVm(place.storage_domain_id)
+    request = ExportVm(place.storage_domain_id, is_replacing=is_replacing)
     context.follow(context.client.vm_export(context.find_vm(vm), request))
 
 

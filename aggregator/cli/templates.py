@@ -92,11 +92,15 @@ def template_delete(context: Context, /, *, name: str) -> OrderLine:
 @template.command("export")
 @click.argument("name", metavar="TEMPLATE")
 @click.argument("storage", metavar="STORAGE_DOMAIN")
+@terminal.replace_option
 @order_command
-def template_export(context: Context, /, *, name: str, storage: str) -> OrderLine:
+def template_export(
+    context: Context, /, *, name: str, storage: str, is_replacing: bool
+) -> OrderLine:
     """Copy a TEMPLATE to an export STORAGE_DOMAIN."""
     found, verb = _find(context, name), export_verbs.TEMPLATE_EXPORT
-    request = ExportTemplate(context.find_storage_domain(storage).storage_domain_id)
+    place = context.find_storage_domain(storage).storage_domain_id
+    request = ExportTemplate(place, is_replacing=is_replacing)
     return context.client.template_act(verb, request, found.template_id)
 
 

@@ -90,12 +90,16 @@ def template_delete(context: Context, /, *, name: str) -> Job:
 @template.command("export")
 @click.argument("name", metavar="TEMPLATE")
 @click.argument("storage", metavar="STORAGE_DOMAIN")
+@terminal.replace_option
 @job_command
-def template_export(context: Context, /, *, name: str, storage: str) -> Job:
+def template_export(
+    context: Context, /, *, name: str, storage: str, is_replacing: bool
+) -> Job:
     """Copy a TEMPLATE to an export STORAGE_DOMAIN."""
     found = _find(context, name)
     place = context.storage_domain(storage).storage_domain.storage_domain_id
-    return context.client.template_export(found.template_id, ExportTemplate(place))
+    request = ExportTemplate(place, is_replacing=is_replacing)
+    return context.client.template_export(found.template_id, request)
 
 
 @template.command("copy-disk")

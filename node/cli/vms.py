@@ -256,15 +256,24 @@ def vm_delete(
 @vm.command("export")
 @click.argument("vm")
 @click.argument("storage_domain")
+@terminal.replace_option
 @generation_option
 @job_command
 def vm_export(
-    context: Context, /, *, vm: str, storage_domain: str, generation: int | None
+    context: Context,
+    /,
+    *,
+    vm: str,
+    storage_domain: str,
+    is_replacing: bool,
+    generation: int | None,
 ) -> Job:
     """Copy a VM that is down to an export STORAGE_DOMAIN, as it is now."""
     vm_id = context.find(vm).vm.spec.vm_id
     place = context.storage_domain(storage_domain).storage_domain
-    request = ExportVm(place.storage_domain_id, generation=generation)
+    request = ExportVm(
+        place.storage_domain_id, generation=generation, is_replacing=is_replacing
+    )
     return context.client.vm_export(vm_id, request)
 
 

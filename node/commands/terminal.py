@@ -119,8 +119,12 @@ data_node_option = click.option(
 generation_option = click.option(
     "--generation", type=int, help="Only if its definition still has this one."
 )
-
-
+replace_option = click.option(
+    "--replace",
+    "is_replacing",
+    is_flag=True,
+    help="Remove what was exported of it before.",
+)
 interface_option = click.option(
     "--interface",
     type=click.Choice([each.value for each in DiskInterface]),

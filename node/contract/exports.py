@@ -20,7 +20,7 @@ class VmExported(Conflict):
     """The VM lies there already, as it was before."""
 
     code = "vm_exported_before"
-    remedy = "Take another export storage domain: what lies there stays."
+    remedy = "Replace it (--replace), or take another export storage domain."
 
 
 class NotExported(NotFound):
@@ -33,9 +33,14 @@ class NotExported(NotFound):
 class Exports(Protocol):
     """Who writes VMs to export storage domains; `node.storage.pools.exports` does."""
 
-    def check(self, vm: Vm, target: StorageDomainId) -> None: ...
+    def check(
+        self, vm: Vm, target: StorageDomainId, *, is_replacing: bool = False
+    ) -> None: ...
 
     def is_done(self, vm: Vm, target: StorageDomainId, at: str) -> bool: ...
+
+    def make_way(self, vm: Vm, target: StorageDomainId, progress: Progress) -> None:
+        """Remove what was exported before, if the VM can be exported then."""
 
     def write(
         self,

@@ -13,6 +13,7 @@ class ExportVm:
     job_id: JobId | None = None
     generation: int | None = None
     correlation_id: CorrelationId | None = None
+    is_replacing: bool = False  # what was exported of it before is removed first
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,4 @@ class ExportTemplate:
     storage_domain_id: StorageDomainId
     job_id: JobId | None = None
     correlation_id: CorrelationId | None = None
+    is_replacing: bool = False

@@ -7,6 +7,7 @@ of the agent, the job finds what it has done by the moment at which it was asked
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Final, Protocol
 
 from node import jobs, wire
@@ -92,13 +93,7 @@ class Exporter:
         vm = entry.vm
         check_down(entry)
         snapshots.check_settled(vm)
-        self._exports.check(vm, request.storage_domain_id)
-        asked: wire.Json = {
-            "vm_id": vm_id,
-            "pool_id": vm.spec.pool_id,
-            "storage_domain_id": request.storage_domain_id,
-            "at": rfc3339(self._clock.now()),
-        }
+        asked = self._asked(vm, request) | {"vm_id": vm_id}
         return self._jobs.submit(
             VERB,
             Kind.VM,
@@ -118,13 +113,7 @@ class Exporter:
         if (known := self._known(request)) is not None:
             return known
         template = self._keeper.get(template_id)
-        self._exports.check(template, request.storage_domain_id)
-        asked: wire.Json = {
-            "template_id": template_id,
-            "pool_id": template.spec.pool_id,
-            "storage_domain_id": request.storage_domain_id,
-            "at": rfc3339(self._clock.now()),
-        }
+        asked = self._asked(template, request) | {"template_id": template_id}
         return self._jobs.submit(
             TEMPLATE,
             Kind.TEMPLATE,
@@ -166,6 +155,26 @@ class Exporter:
         runs = {VERB: self._run, TEMPLATE: self._run_template, REMOVE: self._remove}
         return {verb: self._handler(run) for verb, run in runs.items()}
 
+    def _asked(
+        self, vm: Vm, request: ExportVm | ExportTemplate
+    ) -> dict[str, wire.Json]:
+        """Return what a job is told, if it can be done."""
+        target, is_replacing = request.storage_domain_id, request.is_replacing
+        self._exports.check(vm, target, is_replacing=is_replacing)
+        return {
+            "pool_id": vm.spec.pool_id,
+            "storage_domain_id": target,
+            "at": self._moment(vm, target),
+            "is_replacing": is_replacing,
+        }
+
+    def _moment(self, vm: Vm, target: StorageDomainId) -> str:
+        """Return now, or the next second that no export lies there of."""
+        now = self._clock.now()
+        while self._exports.is_done(vm, target, rfc3339(now)):
+            now += timedelta(seconds=1)
+        return rfc3339(now)
+
     def _known(self, request: Request) -> Job | None:
         """Return the job that was asked for before."""
         if request.job_id is None:
@@ -195,11 +204,9 @@ class Exporter:
         if vm is None:
             raise snapshots.DefinitionChanged(f"VM {vm_id} was deleted")
         if not self._exports.is_done(vm, target, at):
-            self._exports.check(vm, target)
             check_down(self._lookout.look_first(vm_id, progress))
             with self._holder.holding(vm):
-                is_idle = self._check_idle(vm_id)
-                self._exports.write(vm, target, at, progress, is_idle)
+                self._write(vm, asked, progress, self._check_idle(vm_id))
         with self._store.change() as change:
             change.event(
                 "vm_exported",
@@ -214,8 +221,7 @@ class Exporter:
         target = StorageDomainId(asked["storage_domain_id"])
         template = self._keeper.get(template_id)
         if not self._exports.is_done(template, target, at):
-            self._exports.check(template, target)
-            self._exports.write(template, target, at, progress, _never_runs)
+            self._write(template, asked, progress, _never_runs)
         name = template.spec.name
         with self._store.change() as change:
             change.event(
@@ -224,6 +230,20 @@ class Exporter:
                 name=name,
             )
         log.info("template %s (%s) exported to %s", template_id, name, target)
+
+    def _write(
+        self,
+        vm: Vm,
+        asked: wire.Json,
+        progress: Progress,
+        check_idle: Callable[[], None],
+    ) -> None:
+        target = StorageDomainId(asked["storage_domain_id"])
+        is_replacing = bool(asked.get("is_replacing", False))
+        self._exports.check(vm, target, is_replacing=is_replacing)
+        if is_replacing:
+            self._exports.make_way(vm, target, progress)
+        self._exports.write(vm, target, str(asked["at"]), progress, check_idle)
 
     def _remove(self, asked: wire.Json, progress: Progress) -> None:
         vm_id, origin = (

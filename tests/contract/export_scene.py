@@ -84,9 +84,10 @@ class Exports(Scene):
         path.with_name(f"{volume_id}.meta").write_text(meta)
         return path
 
-    def export(self, number: int = 0) -> Job:
+    def export(self, number: int = 0, *, is_replacing: bool = False) -> Job:
         job_id = JobId(f"30b00000-0000-4000-8000-{number:012}")
-        return self.exporter.export(VM_ID, ExportVm(EXPORT, job_id))
+        request = ExportVm(EXPORT, job_id, is_replacing=is_replacing)
+        return self.exporter.export(VM_ID, request)
 
     def image(self, disk_id: DiskId) -> Path:
         (meta,) = (self.root / "images" / disk_id).glob("*.meta")

@@ -4,6 +4,7 @@ What lies there is checked against what oVirt's own hosts read: files and keys w
 down by hand, and qemu-img; and every step may be the agent's last.
 """
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from lxml import etree
 from node.model.exports import ExportVm
 from node.model.ids import StorageDomainId
 from node.model.job import JobState
+from node.storage.disks.eyes import PoolEyes
 from node.storage.formats import journal
 from node.storage.formats.volume_meta import Format
 from node.storage.operations import plan
+from node.units import MiB
 from tests.contract import disks
 from tests.contract.disks import code_of, qemu_io
 from tests.contract.export_scene import EXPORT, Exports
@@ -141,6 +144,69 @@ def test_every_step_may_be_the_last(scene: Exports) -> None:
             _clear(scene)
     assert points > 20
     assert scene.is_whole()
+
+
+def test_what_was_exported_before_is_replaced(scene: Exports) -> None:
+    scene.done(scene.export(is_replacing=True))  # there is nothing yet
+    before = scene.described.read_bytes()
+    scene.write(2)
+    scene.done(scene.export(1, is_replacing=True))
+    assert scene.is_whole()
+    assert scene.described.read_bytes() != before
+    assert _holds(scene, 2)
+
+
+def test_what_cannot_be_replaced_stays(
+    scene: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that another document names as well, and what has no place."""
+    scene.done(scene.export())
+    before = scene.described.read_bytes()
+    scene.lay_document(DATA, f"<a>{ROOT}</a>")
+    job = scene.end_of(scene.export(1, is_replacing=True))
+    assert job.error is not None
+    assert job.error.code == "disk_exported"
+    scene.document(DATA).unlink()
+    scene.document(DATA).parent.rmdir()
+    monkeypatch.setattr(PoolEyes, "free_bytes", lambda *_: -5 * MiB)
+    job = scene.end_of(scene.export(2, is_replacing=True))
+    assert job.error is not None
+    assert job.error.code == "storage_domain_lacks_space"
+    assert scene.described.read_bytes() == before
+    assert scene.is_whole()
+
+
+def test_every_step_of_a_replacement_may_be_the_last(scene: Exports) -> None:
+    """An export is there at the end, the old or the new one, and never half of each."""
+    scene.done(scene.export(999))
+    scene.write(2)
+    done = points = 0
+    for calls in range(600):
+        scene.node.guard.calls_left = calls
+        job = scene.export(calls, is_replacing=True)
+        died = scene.node.has_died(job.job_id)
+        scene.restart()
+        ended = scene.end_of(job)
+        if not died:
+            break
+        points += 1
+        assert scene.is_whole(), (calls, ended)
+        is_done = ended.state is JobState.DONE
+        assert _holds(scene, 2) is (is_done or done > 0), (calls, ended)
+        done += is_done
+    assert points > 40
+    assert done > 20
+
+
+def _holds(scene: Exports, pattern: int) -> bool:
+    """Tell whether both disks that lie there have what was written at that time."""
+    command = f"read -P {pattern} {pattern * 64}k 64k"
+    for disk_id in (ROOT, DATA):
+        try:
+            qemu_io(scene.image(disk_id), Format.COW, command)
+        except (AssertionError, subprocess.CalledProcessError):
+            return False
+    return True
 
 
 def _check_journals(folder: Path) -> None:

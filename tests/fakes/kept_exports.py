@@ -12,12 +12,17 @@ class FakeExports:
     def __init__(self) -> None:
         self.kept: set[tuple[VmId, StorageDomainId]] = set()
 
-    def check(self, vm: Vm, target: StorageDomainId) -> None:
-        if (vm.spec.vm_id, target) in self.kept:
+    def check(
+        self, vm: Vm, target: StorageDomainId, *, is_replacing: bool = False
+    ) -> None:
+        if not is_replacing and (vm.spec.vm_id, target) in self.kept:
             raise VmExported(f"VM {vm.spec.name} lies there")
 
     def is_done(self, vm: Vm, target: StorageDomainId, at: str) -> bool:
         return False
+
+    def make_way(self, vm: Vm, target: StorageDomainId, progress: Progress) -> None:
+        self.kept.discard((vm.spec.vm_id, target))
 
     def write(
         self,

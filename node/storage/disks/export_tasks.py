@@ -3,7 +3,6 @@
 Pure. Planned anew whenever its job runs, from what lies there then.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -125,25 +124,51 @@ def leaf_id(disk: Disk, source: Source) -> str:
 
 def plan(task: Exporting, text: str, eyes: Eyes) -> Plan:
     """Return the plan; NoSpace, DiskExported, and as `copy.make`."""
-    needed = Counter[str]()
     twins = []
     for each in task.sources:
         source = eyes.look(each.storage_domain_id, each.disk_id)
         volume_id = leaf_id(source.require(), each)
-        meta = facts.meta_of(source.require(), volume_id)
         target = eyes.look(task.target, each.disk_id)
         if target.disk is not None:
-            raise DiskExported(
-                f"disk {each.disk_id} lies on storage domain {task.target} already",
-                disk_id=each.disk_id,
-            )
-        is_thin = meta.allocation is Allocation.SPARSE
-        used = eyes.allocated_bytes(each.storage_domain_id, each.disk_id)
-        needed[task.target] += used if is_thin else meta.capacity_bytes
+            raise _lies_there(task, each)
         copied = CopyOf(
             each.disk_id, volume_id, task.created_at_s, is_template=task.is_template
         )
         twins.append(Twin(source, volume_id, target, copied))
-    for storage_domain_id, size_bytes in needed.items():
-        disk_tasks.check_space(storage_domain_id, size_bytes, eyes)
+    disk_tasks.check_space(task.target, _needed_bytes(task, eyes), eyes)
     return export.make(twins, path(task), text)
+
+
+def way(task: Exporting, there: Removing, eyes: Eyes) -> Plan:
+    """Return the plan to remove what was exported before.
+
+    Only if the new copies fit into its place: NoSpace, DiskExported, and as `removal`.
+    """
+    for each in task.sources:
+        is_left = each.disk_id not in there.disk_ids
+        if is_left and eyes.look(task.target, each.disk_id).disk is not None:
+            raise _lies_there(task, each)
+    freed = sum(eyes.allocated_bytes(task.target, each) for each in there.disk_ids)
+    disk_tasks.check_space(task.target, _needed_bytes(task, eyes) - freed, eyes)
+    return removal(there, eyes)
+
+
+def _needed_bytes(task: Exporting, eyes: Eyes) -> int:
+    """Return what the copies take; an error of a disk that cannot be copied."""
+    needed_bytes = 0
+    for each in task.sources:
+        disk = eyes.look(each.storage_domain_id, each.disk_id).require()
+        meta = facts.meta_of(disk, leaf_id(disk, each))
+        if meta.allocation is Allocation.SPARSE:
+            words = (each.storage_domain_id, each.disk_id)
+            needed_bytes += eyes.allocated_bytes(*words)
+        else:
+            needed_bytes += meta.capacity_bytes
+    return needed_bytes
+
+
+def _lies_there(task: Exporting, source: Source) -> DiskExported:
+    return DiskExported(
+        f"disk {source.disk_id} lies on storage domain {task.target} already",
+        disk_id=source.disk_id,
+    )

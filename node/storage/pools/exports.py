@@ -44,7 +44,9 @@ class PoolExports:
         self._guard = guard
         self._clock = clock
 
-    def check(self, vm: Vm, target: StorageDomainId) -> None:
+    def check(
+        self, vm: Vm, target: StorageDomainId, *, is_replacing: bool = False
+    ) -> None:
         """Refuse what cannot be exported there; NotAnExport, VmExported, NotSpm."""
         part = self._of(vm.spec.pool_id)
         part.pool.spm.term()
@@ -53,7 +55,7 @@ class PoolExports:
                 f"storage domain {target} is no active export domain of the pool",
                 storage_domain_id=target,
             )
-        if self._read(part, vm, target) is not None:
+        if not is_replacing and self._read(part, vm, target) is not None:
             raise VmExported(
                 f"VM {vm.spec.name} lies on storage domain {target} already",
                 vm_id=vm.spec.vm_id,
@@ -64,6 +66,23 @@ class PoolExports:
         """Tell whether the export that began at a moment is there."""
         data = self._read(self._of(vm.spec.pool_id), vm, target)
         return data is not None and xml.ovirt_date(at).encode() in data
+
+    def make_way(self, vm: Vm, target: StorageDomainId, progress: Progress) -> None:
+        """Remove what was exported before; not if the VM cannot be exported then.
+
+        Raises DiskLocked, NoSpace, NotSpm, DiskExported, and as the operations.
+        """
+        part, vm_id = self._of(vm.spec.pool_id), vm.spec.vm_id
+        there = Exported(part.pool.access(target), self._guard)
+        if vm_id not in there.vm_ids():
+            return
+        new = Exporting(vm_id, target, export_tasks.sources(vm), created_at_s=0)
+        task = Removing(vm_id, target, there.own_disks(vm_id))
+
+        def make(eyes: Eyes) -> Plan:
+            return export_tasks.way(new, task, eyes)
+
+        part.disks.carry_out(task, make, progress, _nobody_runs)
 
     def write(
         self,

@@ -7,6 +7,7 @@ from tests.fakes.fleet_storage import APP, DATA2
 from tests.unit.aggregator.rest.client import Client
 
 PLACE = f"<storage_domain id='{DATA2}'/>"
+EXCLUSIVE = f"{PLACE}<exclusive>true</exclusive>"
 
 
 @pytest.mark.parametrize(
@@ -26,18 +27,22 @@ def test_export_is_ordered(stored: Client, inside: str) -> None:
     assert (verb, vm_id, request) == ("vm_export", APP, ExportVm(DATA2))
 
 
+def test_exclusive_export_replaces(stored: Client) -> None:
+    body = f"<action>{EXCLUSIVE}</action>"
+    reply = stored.ask("POST", f"/vms/{APP}/export", body)
+    assert reply.status_code == 200, reply.text
+    ((_, _, request, _),) = stored.fleet.orders.storage.asked
+    assert request == ExportVm(DATA2, is_replacing=True)
+
+
 @pytest.mark.parametrize(
-    ("inside", "status"),
-    [
-        ("", 400),
-        ("<storage_domain id='none'/>", 400),
-        (f"{PLACE}<exclusive>true</exclusive>", 501),
-    ],
-    ids=["nowhere", "unknown", "exclusive"],
+    "inside",
+    ["", "<storage_domain id='none'/>", f"{PLACE}<exclusive>perhaps</exclusive>"],
+    ids=["nowhere", "unknown", "unclear"],
 )
-def test_export_is_refused(stored: Client, inside: str, status: int) -> None:
+def test_export_is_refused(stored: Client, inside: str) -> None:
     reply = stored.ask("POST", f"/vms/{APP}/export", f"<action>{inside}</action>")
-    assert reply.status_code == status, reply.text
+    assert reply.status_code == 400, reply.text
     assert stored.fleet.orders.storage.asked == []
 
 
@@ -62,17 +67,16 @@ def test_export_of_a_template_is_ordered(stored: Client, template: str) -> None:
     assert request == ExportTemplate(DATA2)
 
 
-@pytest.mark.parametrize(
-    ("inside", "status"),
-    [("", 400), (f"{PLACE}<exclusive>true</exclusive>", 501)],
-    ids=["nowhere", "exclusive"],
-)
-def test_export_of_a_template_is_refused(
-    stored: Client, template: str, inside: str, status: int
-) -> None:
+def test_exclusive_export_of_a_template_replaces(stored: Client, template: str) -> None:
+    reply = stored.ask("POST", f"{template}/export", f"<action>{EXCLUSIVE}</action>")
+    assert reply.status_code == 200, reply.text
+    request = stored.fleet.orders.storage.asked[-1][2]
+    assert request == ExportTemplate(DATA2, is_replacing=True)
+
+
+def test_export_of_a_template_is_refused(stored: Client, template: str) -> None:
     before = len(stored.fleet.orders.storage.asked)
-    body = f"<action>{inside}</action>"
-    assert stored.ask("POST", f"{template}/export", body).status_code == status
+    assert stored.ask("POST", f"{template}/export", "<action/>").status_code == 400
     assert len(stored.fleet.orders.storage.asked) == before
 
 
