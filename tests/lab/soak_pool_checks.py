@@ -59,10 +59,10 @@ class Volume:
 
 
 def script(version: int, slot: int) -> str:
-    """Return what the guest runs."""
+    """Return what the guest runs, unless it runs one already."""
     first = slot * SLOT_SECTORS
     return (
-        "n=0; while :; do"
+        "mkdir /run/writes || exit; n=0; while :; do"
         f" printf 'STAMP %08d %04d %06d\\n' {version} {slot} $n |"
         f" dd of=/dev/vdb bs={SECTOR} seek=$(({first} + n % {SLOT_SECTORS}))"
         " conv=notrunc,sync,fsync 2>/dev/null || exit;"

@@ -57,12 +57,23 @@ def lost_stamps(stage: Stage) -> list[str]:
 
 
 def silence(stage: Stage) -> list[str]:
-    """Return that the guest of a VM that runs acknowledges nothing any more."""
-    if not stage.has_vm or not stage.runner():
+    """Return that the guest of a VM that runs acknowledges nothing any more.
+
+    A guest that was to go on with its memory, and booted since there was none, begins
+    to write here.
+    """
+    if not stage.has_vm or not (runner := stage.runner()):
         return []
     slot = stage.slots - 1
     before = stage.acks()[slot]
-    if polling.until(lambda: stage.acks()[slot] != before, _SILENT_S, 1.0):
+
+    def is_heard() -> bool:
+        if stage.acks()[slot] != before or stage.is_slot_taken():
+            return True
+        stage.offer_slot(runner)
+        return False
+
+    if polling.until(is_heard, _SILENT_S, 1.0):
         return []
     return [f"the guest writes nothing for {_SILENT_S:.0f} s, after {before}"]
 

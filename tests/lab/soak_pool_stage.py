@@ -209,17 +209,24 @@ class Stage:
         at_ns = time.monotonic_ns()
         self.agent(name).do(f"/vms/{self.vm}/start")
         self.starts.append(Start(name, at_ns))
-        slot, self.slots = self.slots, self.slots + 1
-        assert slot < _SLOTS, "the data disk is full: begin with a new stage"
-        run = self.agent(name).get(f"/vms/{self.vm}")["run"]
-        script = soak_pool_checks.script(int(run["lease_version"]), slot)
-        agent = self.agent(name)
         waiting.until(
-            "the guest's agent",
-            lambda: agent.run_in_guest(self.vm, script),
-            timeout_s=_READY_S,
+            "the guest's agent", lambda: self.offer_slot(name), timeout_s=_READY_S
         )
-        waiting.until("stamps", lambda: slot in self.acks(), timeout_s=_READY_S)
+        waiting.until("stamps", self.is_slot_taken, timeout_s=_READY_S)
+
+    def offer_slot(self, name: str) -> bool:
+        """Let a guest that writes nothing yet write; False: it does not answer."""
+        assert self.slots < _SLOTS, "the data disk is full: begin with a new stage"
+        agent = self.agent(name)
+        run = agent.get(f"/vms/{self.vm}")["run"]
+        script = soak_pool_checks.script(int(run["lease_version"]), self.slots)
+        return agent.run_in_guest(self.vm, script)
+
+    def is_slot_taken(self) -> bool:
+        """Tell whether a guest writes into the slot that was offered."""
+        is_taken = self.slots in self.acks()
+        self.slots += is_taken
+        return is_taken
 
     def stop_vm(self) -> None:
         if name := self.runner():

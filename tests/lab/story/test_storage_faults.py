@@ -20,6 +20,7 @@ from node.errors import Error, NotFound
 from node.model.ids import DiskId, NodeId
 from node.model.job import JobState
 from node.model.storage_requests import CopyDisk
+from node.storage.data import choice
 from node.units import MiB
 from tests.lab import (
     command,
@@ -119,6 +120,11 @@ def test_copy_of_another_node_has_one_writer_at_a_time(
     """The node moves the data; it, or the manager, is struck in the middle."""
     manager = stage.lab.member(stage.manager())
     other = stage.lab.member(min(HOSTS - {manager.place.name}))
+    waiting.until(
+        f"{manager.place.name} hears {other.place.name}",
+        lambda: _is_heard(stage, other.place.node_id),
+        timeout_s=SOON_S,
+    )
     copied = DiskId(str(uuid.uuid4()))
     copy = CopyDisk(
         *(copied, stage.domain_ids["beta"], copied[:8]),
@@ -336,6 +342,17 @@ def _detailed(stage: Stage, name: str) -> Any:
 def _is_managed(stage: Stage) -> bool:
     pool = stage.pool()
     return bool(pool.manager) and pool.stale is None and pool.state == "up"
+
+
+def _is_heard(stage: Stage, node_id: str) -> bool:
+    """Tell whether the manager would give a node work, by what it read last."""
+    pool = stage.agent(stage.manager()).get(f"/pools/{stage.pool().pool_id}")
+    return any(
+        each["node_id"] == node_id
+        and each["liveness"] == "live"
+        and each["silence_s"] < choice.SILENCE_MAX_S
+        for each in pool["members"]
+    )
 
 
 def _wait_whole(stage: Stage) -> None:

@@ -141,7 +141,8 @@ def test_script_writes_what_is_expected_and_acknowledges_it() -> None:
     assert said.stdout == soak_pool_checks.stamp(7, 2, 0).rstrip(b"\0")
     assert "%08d %04d %06d\\n' 7 2 $n" in text
     assert f"seek=$(({2 * SLOT_SECTORS} + n % {SLOT_SECTORS}))" in text
-    assert text.index("fsync") < text.index("|| exit") < text.index("ACK")
+    assert text.startswith("mkdir /run/writes || exit;")  # the guest's first one
+    assert text.index("fsync") < text.rindex("|| exit") < text.index("ACK")
 
 
 def change(
