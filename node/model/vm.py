@@ -18,6 +18,7 @@ from node.model.ids import (
     VmId,
     VolumeId,
 )
+from node.model.properties import CustomProperty
 from node.model.reason import Reason
 from node.model.storage import DiskFormat, DiskQos, SnapshotKind, SnapshotState
 
@@ -94,6 +95,7 @@ class Disk:
     qos: DiskQos = field(default_factory=DiskQos)
     from_disk_id: DiskId | None = None  # the template's disk that it starts as
     interface: DiskInterface = DiskInterface.VIRTIO
+    custom_properties: tuple[CustomProperty, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Nic:
     mac: str  # six lower-case hex pairs with colons
     network: str  # name of the logical network, and of the node's bridge
     is_linked: bool = True
+    custom_properties: tuple[CustomProperty, ...] = ()
 
 
 class ResumeBehavior(StrEnum):
@@ -134,6 +137,7 @@ class VmSpec:
     resume_behavior: ResumeBehavior = ResumeBehavior.AUTO_RESUME
     template_id: TemplateId | None = None  # what it was made from; None: Blank
     is_clone: bool = False  # its disks are full copies: it needs no template
+    custom_properties: tuple[CustomProperty, ...] = ()  # by name
 
 
 @dataclass(frozen=True, slots=True)
