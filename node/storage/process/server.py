@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # The agent has a connection for each thread that waits, and those that hang.
 CONNECTIONS_MAX: Final = 100
 _SEND_S: Final = 30.0  # a client that does not read its answers is dropped
+_TURN_LOOK_S: Final = 1.0  # who waits looks whether its client is there still
 _BACKLOG: Final = CONNECTIONS_MAX  # a full one refuses, and does not wait
 
 
@@ -108,9 +109,14 @@ class Verbs:
         lockspace = request.lockspace.lockspace()
         with self._lock:
             turn = self._joins.setdefault(lockspace.name, threading.Lock())
-        with turn:
+        # One that hangs in sanlock must not keep a thread for each who gave up.
+        while not turn.acquire(timeout=_TURN_LOOK_S):
+            self._sessions.check(asker)
+        try:
             self._sessions.check(asker)
             self._door.add_lockspace(lockspace, request.host_id, request.io_timeout_s)
+        finally:
+            turn.release()
 
     def leave(self, request: protocol.Leave, asker: Asker) -> None:
         lockspace = request.lockspace.lockspace()

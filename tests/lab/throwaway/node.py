@@ -36,6 +36,7 @@ NODE_ID: Final = NodeId("aaaaaaaa-1111-4222-8333-000000000001")
 SANLOCK_SOCKET: Final = Path("/run/sanlock/sanlock.sock")
 # Emulated, and beside others on two cores: nothing takes so long unless it is broken.
 WAIT_S: Final = 240.0
+_LOG_TAIL: Final = 16_384
 _PAUSE_S: Final = 0.5  # what is asked meanwhile costs the slow processor dearly
 # Half as fast as in the lab: an emulated node may need seconds to obey a killpath. The
 # grace, until sanlock kills the storage process itself, is the longest that it takes.
@@ -126,3 +127,4 @@ def sanlock(log: Path) -> Iterator[None]:
         finally:
             process.kill()
             process.wait(WAIT_S)
+            print(log.read_text(errors="replace")[-_LOG_TAIL:])  # shown with a failure

@@ -217,22 +217,38 @@ class SlowLeases:
             assert self.may_end.wait(END_S)
 
 
+def _join(
+    verbs: server.Verbs, name: str, host_id: int, *, is_gone: bool = False
+) -> threading.Thread:
+    at = {"name": name, "path": "/nowhere"}
+    request = {"lockspace": at, "host_id": host_id, "io_timeout_s": 10}
+    line = json.dumps({"verb": "join", "request": request}).encode()
+    thread = threading.Thread(target=verbs.answer, args=(line, lambda: is_gone))
+    thread.start()
+    return thread
+
+
+def test_join_waits_for_nobody_who_hung_up() -> None:
+    slow: Any = SlowLeases()
+    verbs = server.Verbs(slow, slow, slow, slow, Sessions())
+    first = _join(verbs, "slow", 2)
+    assert slow.began.wait(END_S)
+    second = _join(verbs, "slow", 3, is_gone=True)
+    second.join(END_S / 2)  # the first one gives up by itself after all of it
+    assert not second.is_alive()
+    slow.may_end.set()
+    first.join(END_S)
+    assert slow.asked == [("slow", 2)]
+
+
 def test_join_waits_while_the_lockspace_is_being_joined() -> None:
     slow: Any = SlowLeases()
     verbs = server.Verbs(slow, slow, slow, slow, Sessions())
 
-    def join(name: str, host_id: int) -> threading.Thread:
-        at = {"name": name, "path": "/nowhere"}
-        request = {"lockspace": at, "host_id": host_id, "io_timeout_s": 10}
-        line = json.dumps({"verb": "join", "request": request}).encode()
-        thread = threading.Thread(target=verbs.answer, args=(line, lambda: False))
-        thread.start()
-        return thread
-
-    first = join("slow", 2)
+    first = _join(verbs, "slow", 2)
     assert slow.began.wait(END_S)
-    second = join("slow", 3)
-    join("other", 1).join(END_S)  # another lockspace does not wait
+    second = _join(verbs, "slow", 3)
+    _join(verbs, "other", 1).join(END_S)  # another lockspace does not wait
     assert slow.asked == [("slow", 2), ("other", 1)]
     slow.may_end.set()
     for each in (first, second):
