@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -149,6 +150,24 @@ def assert_valid(outcome: Outcome) -> None:
     assert outcome.returncode == 0, outcome.stderr
     problems = schema_problems(outcome.after)
     assert not problems, problems
+
+
+def canonical(xml: str | etree._Element) -> str:
+    """Return XML in the one form that what means the same has."""
+    text = xml if isinstance(xml, str) else etree.tostring(xml, encoding="unicode")
+    return str(etree.canonicalize(text))
+
+
+def attributes(element: etree._Element) -> dict[str, str]:
+    """Return the attributes of an element."""
+    return {str(name): str(value) for name, value in element.items()}
+
+
+def may_be_set(name: str, property_name: str, value: str) -> bool:
+    """Return whether the fleet would let a user set this value."""
+    declared = json.loads((HOOKS / name / "properties.json").read_text())
+    (pattern,) = (each["pattern"] for each in declared if each["name"] == property_name)
+    return re.fullmatch(pattern, value) is not None
 
 
 def schema_problems(xml: str) -> str:
