@@ -1,0 +1,5 @@
+"""Be `vdsm.config`."""
+
+from vdsm.shared.config import config
+
+__all__ = ["config"]

@@ -1,0 +1,5 @@
+"""Be `vdsm.libvirtconnection`."""
+
+from vdsm.shared.libvirtconnection import get
+
+__all__ = ["get"]

@@ -1,0 +1,3 @@
+"""Be `vdsm.network.api`, of which scripts use one name."""
+
+DUMMY_BRIDGE = ";vdsmdummy;"

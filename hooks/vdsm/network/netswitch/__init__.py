@@ -1,0 +1,5 @@
+"""Be `vdsm.network.netswitch`."""
+
+from vdsm.network.netswitch import configurator
+
+__all__ = ["configurator"]

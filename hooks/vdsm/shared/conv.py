@@ -1,0 +1,5 @@
+"""Be `vdsm.common.conv`."""
+
+from hooking import tobool
+
+__all__ = ["tobool"]
