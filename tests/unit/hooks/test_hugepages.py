@@ -18,9 +18,13 @@ def _pool(folder: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder with the pages of a host that has ten."""
-    _pool(tmp_path).parent.mkdir(parents=True)
-    _pool(tmp_path).write_text("10\n")
+    _make_pool(tmp_path)
     return tmp_path
+
+
+def _make_pool(folder: Path) -> None:
+    _pool(folder).parent.mkdir(parents=True)
+    _pool(folder).write_text("10\n")
 
 
 def _run(
@@ -59,20 +63,37 @@ def test_hugepages_takes_pages_of_a_size_from_the_host(folder: Path, size: str) 
     assert scene.may_be_set("hugepages", "hugepages", size)
 
 
-@pytest.mark.parametrize("point", _STARTS)
-@pytest.mark.parametrize(
+_COUNTS = pytest.mark.parametrize(
     ("wanted", "added"),
     [("100", 100), ("256", _NEEDED), ("512", _NEEDED), ("9999999", _NEEDED)],
 )
+
+
+@_COUNTS
 def test_hugepages_adds_pages_that_the_vm_can_use(
-    folder: Path, point: str, wanted: str, added: int
+    folder: Path, wanted: str, added: int
 ) -> None:
-    outcome = _run(folder, point=point, hugepages=wanted)
+    outcome = _run(folder, hugepages=wanted)
     scene.assert_valid(outcome)
     (page,) = outcome.tree.findall("memoryBacking/hugepages/page")
     assert scene.attributes(page) == {"size": "2048", "unit": "KiB"}
     assert _count(folder) == 10 + added
     assert scene.may_be_set("hugepages", "hugepages", wanted)
+
+
+@_COUNTS
+def test_hugepages_adds_pages_where_the_vm_arrives(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, wanted: str, added: int
+) -> None:
+    source = tmp_path_factory.mktemp("source")
+    _make_pool(source)
+    at_source = _run(source, hugepages=wanted).after
+    outcome = _run(
+        folder, at_source, point="before_vm_migrate_destination", hugepages=wanted
+    )
+    assert outcome.returncode == 0
+    assert outcome.is_untouched
+    assert _count(folder) == 10 + added
 
 
 def test_hugepages_adds_pages_once(folder: Path) -> None:
