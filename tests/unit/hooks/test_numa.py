@@ -59,7 +59,8 @@ def test_numa_refuses_what_is_no_mode_and_nodes(
 
 
 @pytest.mark.parametrize(
-    "value", ["preferred:0-1", "strict:0-3,^1-2", "restrictive:0", "0", "strict"]
+    "value",
+    ["preferred:0-1", "strict:0-3,^1-2", "strict:4-1", "restrictive:0", "0", "strict"],
 )
 def test_numa_refuses_what_qemu_does_not_do(tmp_path: Path, value: str) -> None:
     scene.assert_refused(_run(tmp_path, numa=value), "numa")

@@ -58,7 +58,7 @@ def test_pincpu_refuses_what_is_no_list(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["4-7,^5-6", "1,", ",1", "1 2", "1-", "^", "1-2-3", "12345"]
+    "value", ["4-7,^5-6", "0,4-1", "1,", ",1", "1 2", "1-", "^", "1-2-3", "12345"]
 )
 def test_pincpu_refuses_lists_with_flaws(tmp_path: Path, value: str) -> None:
     scene.assert_refused(_run(tmp_path, pincpu=value), "pincpu")

@@ -96,3 +96,15 @@ def test_smbios_refuses_values_that_cannot_be_shown(tmp_path: Path, text: str) -
 @pytest.mark.parametrize("name", ["uuid", "Serial", "asset", ""])
 def test_smbios_refuses_names_that_it_does_not_set(tmp_path: Path, name: str) -> None:
     scene.assert_refused(_run(tmp_path, smbios=f"{{'{name}':'1'}}"), "smbios")
+
+
+@pytest.mark.parametrize("date", ["today", "22/11/2026", "1/32/26", "1/1/1776", "1/1"])
+def test_smbios_refuses_what_is_no_date(tmp_path: Path, date: str) -> None:
+    scene.assert_refused(_run(tmp_path, smbios=f"{{'date':'{date}'}}"), "smbios")
+
+
+@pytest.mark.parametrize("date", ["1/2/26", "01/02/1999", "12/31/2026"])
+def test_smbios_sets_a_date(tmp_path: Path, date: str) -> None:
+    outcome = _run(tmp_path, smbios=f"{{'date':'{date}'}}")
+    scene.assert_valid(outcome)
+    assert _entries(outcome) == {"bios/date": date}
