@@ -28,6 +28,7 @@ from node.api import (
     snapshots,
     vms,
 )
+from node.api import hooks as hooks_api
 from node.api import storage as storage_api
 from node.api import templates as templates_api
 from node.api import transfers as transfers_api
@@ -36,6 +37,10 @@ from node.config import Config
 from node.discovery import Discovery
 from node.feed import Feed
 from node.guest.facts import GuestPoller
+from node.hooks import settings as hook_settings
+from node.hooks.runner import Occasion
+from node.hooks.trying import Trials
+from node.hooks.vms import VmHooks
 from node.host import capabilities, inventory, keeper, status
 from node.host.aggregators import FeedSender, TlsAggregators
 from node.host.enrol import Enrolment, Identity, build_date
@@ -46,6 +51,7 @@ from node.http import front, refusals, serving
 from node.jobs import Jobs
 from node.model.feed import DeltaReply
 from node.model.fleet import AggregatorAddress
+from node.model.hooks import HookPoint
 from node.model.host import AdmissionState, NodeStatus
 from node.model.ids import NodeId
 from node.model.reason import Reason
@@ -116,10 +122,13 @@ class Agent:
         self.checksums = checksums.Checksums(
             self.state / "images", self.store, self._poke_inventory
         )
+        self.runner = hook_settings.make(config)
+        self.trials = self._trials()
         self.inventory = self._inventory(node_id, boot_id)
         self.storage = self._storage(node_id)
         self.transfers = self._transfers()
         volumes = self.storage.volumes()
+        self.hooks = VmHooks(self.runner, self.store, self.jobs)
         self.lifecycle = Lifecycle(
             self.hypervisor,
             self.store,
@@ -130,6 +139,7 @@ class Agent:
             images.list_images,
             GuestPoller,
             volumes,
+            self.hooks,
         )
         self.snapshotter = self.lifecycle.snapshotter(volumes, self.store)
         kept = self.storage.templates()
@@ -145,12 +155,8 @@ class Agent:
             *(self.jobs, self.inventory.facts),
         )
         self.sampler = StatsSampler(
-            self.procfs,
-            self.clock,
-            self.inventory.cards,
-            self.lifecycle.stats,
-            self.state,
-            config.stats_interval_s,
+            *(self.procfs, self.clock, self.inventory.cards, self.lifecycle.stats),
+            *(self.state, config.stats_interval_s),
         )
         self.front = front.Front(self.run_folder, self._nginx)
         self.enrolment = self._enrolment(node_id)
@@ -161,6 +167,7 @@ class Agent:
 
     def start(self) -> None:
         """Start everything; the faces last, so that who asks gets true answers."""
+        self.runner.clear()
         self.lifecycle.run()
         of_vms, of_storage = self.lifecycle.job_handlers(), self.storage.job_handlers()
         of_snapshots = self.snapshotter.job_handlers()
@@ -173,6 +180,7 @@ class Agent:
                 **of_templates,
                 **of_registrar,
                 **self.exporter.job_handlers(),
+                **self.hooks.job_handlers(),
                 **of_storage,
             }
         )
@@ -299,6 +307,15 @@ class Agent:
         local = Path(config.local_storage) if config.local_storage else None
         return Storage(self.store, made, local)
 
+    def _trials(self) -> Trials:
+        return Trials(
+            self.runner,
+            lambda vm_id: self.lifecycle.show(vm_id).vm,
+            lambda vm_id: self.lifecycle.describe(vm_id),
+            self.hypervisor.complaint,
+            command.run,
+        )
+
     def _transfers(self) -> Transfers:
         folder = self.run_folder / "transfer"
         transfer_places.make_folder(folder)
@@ -344,6 +361,7 @@ class Agent:
             self.checksums.list,
             files.has_uefi,
             self._problems,
+            self.trials.scripts,
         )
         return inventory.Inventory(identity, sources, self.store, self.clock)
 
@@ -423,6 +441,7 @@ class Agent:
             snapshots.blueprint(self.snapshotter),
             templates_api.blueprint(self.templates),
             exports.blueprint(self.exporter),
+            hooks_api.blueprint(self.trials),
             registering.blueprint(self.storage, self.newcomers, self.registrar),
             jobs.blueprint(self.jobs),
             changes.blueprint(self.store),
@@ -470,6 +489,10 @@ def run(config: Config) -> None:
     """Run until SIGTERM or SIGINT; log a sentence when the node's state changes."""
     begin = time.monotonic()
     log.configure(config.log_level)
+    # As root, before anything of ours is there. After a crash the next start does it.
+    hook_settings.make(config, is_root=True).attempt(
+        Occasion(HookPoint.BEFORE_VDSM_START)
+    )
     with signals.heard(signal.SIGTERM, signal.SIGINT) as wait:
         agent = Agent(config)
         agent.start()
@@ -482,6 +505,7 @@ def run(config: Config) -> None:
                 said = sentence
         logger.info("stopping on %s", received.name)
         agent.stop()
+        agent.runner.attempt(Occasion(HookPoint.AFTER_VDSM_STOP))
 
 
 def _complete(config: Config, procfs: KernelProcfs, netlink: KernelNetlink) -> Config:

@@ -38,6 +38,12 @@ class Config:
     transfer_port: int = option(54322, "port", "disks in and out, by tickets")
     libvirt_uri: str = option("qemu:///system", "URI", "which hypervisor to drive")
     qemu_group: str = option("kvm", "group", "who may open disk files beside root")
+    hook_folders: str = option(
+        "/etc/skerry/hooks:/usr/libexec/vdsm/hooks", "paths", "scripts of hooks, with :"
+    )
+    hook_user: str = option("36:36", "uid:gid", "who runs them, with sudo's rules")
+    hook_timeouts: str = option("", "point=s,…", "other times than a point gives them")
+    hook_cgroup: str = option("skerry-hooks", "name", "of the cgroup they run in")
     emulation: str = option("auto", "auto|always", "always: never use KVM")
     kvm_probe_kernel: str = option("", "path", "what KVM is tried with; empty: /boot")
     udev_source: str = option("auto", "auto|udev|kernel", "who announces devices")

@@ -13,7 +13,7 @@ from typing import IO
 import click
 
 from node import VERSION, config, wire
-from node.cli import jobs, render, snapshots, templates, vms
+from node.cli import hooks, jobs, render, snapshots, templates, vms
 from node.cli.context import JOB_WAIT_S, Context, pass_context
 from node.cli.storage import disks, domains, newcomers, pools, transfers
 from node.commands import terminal, wording
@@ -206,6 +206,7 @@ for group in (
     pools.pool,
     disks.disk,
     transfers.transfer,
+    hooks.hooks,
 ):
     cli.add_command(group)
 

@@ -19,6 +19,7 @@ from node.clock import Clock, rfc3339
 from node.errors import Error
 from node.host import capabilities
 from node.model.feed import Kind
+from node.model.hooks import HookScript
 from node.model.host import (
     CpuFacts,
     Device,
@@ -84,6 +85,7 @@ class Sources:
     images: Callable[[], tuple[Image, ...]]
     has_uefi: Callable[[], bool]  # for guests
     problems: Callable[[], Iterable[Reason]] = tuple  # what others found
+    hooks: Callable[[], tuple[HookScript, ...]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,7 @@ class Inventory:
             machines=hypervisor.machines,
             health=NodeHealth.DEGRADED if problems else NodeHealth.OK,
             problems=tuple(problems),
+            hooks=self._sources.hooks(),
         )
 
     def _booted_at(self) -> str:

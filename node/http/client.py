@@ -23,6 +23,7 @@ from node.http.transport import (
 )
 from node.model import (
     export_verbs,
+    hook_verbs,
     snapshot_verbs,
     template_verbs,
     verbs,
@@ -34,6 +35,7 @@ from node.model.fleet import (
     Membership,
     SealedFleet,
 )
+from node.model.hooks import HookList, HookTrial, TryHook
 from node.model.host import NodeFacts, NodeStatus
 from node.model.ids import (
     JobId,
@@ -177,6 +179,12 @@ class NodeClient(StorageClient):
 
     def vm_snapshot_undo(self, vm_id: VmId, request: ActOnSnapshot) -> Job:
         return self.call(snapshot_verbs.VM_SNAPSHOT_UNDO, Job, request, vm_id=vm_id)
+
+    def hook_list(self) -> HookList:
+        return self.call(hook_verbs.HOOK_LIST, HookList)
+
+    def hook_try(self, request: TryHook) -> HookTrial:
+        return self.call(hook_verbs.HOOK_TRY, HookTrial, request)
 
     def template_list(self) -> TemplateList:
         return self.call(template_verbs.TEMPLATE_LIST, TemplateList)

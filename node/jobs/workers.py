@@ -50,6 +50,7 @@ LANES: Final[Mapping[str, int]] = {
     "disk_recover": 3,
     Kind.DISK: 6,
     Kind.TEMPLATE: 3,
+    "hook_tell": 4,  # scripts that hang keep nothing else from its worker
 }
 # How often an idle worker looks for jobs that are old enough to be forgotten.
 _TIDY_S: Final = MINUTE_S

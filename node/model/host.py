@@ -6,6 +6,7 @@ Sizes are bytes, frequencies MHz.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from node.model.hooks import HookScript
 from node.model.ids import Fingerprint, FleetId, NodeId
 from node.model.reason import Reason
 
@@ -95,6 +96,7 @@ class NodeFacts:
     machines: tuple[str, ...]  # versioned machine types, newest q35 first
     health: NodeHealth = NodeHealth.OK
     problems: tuple[Reason, ...] = ()
+    hooks: tuple[HookScript, ...] = ()
     schema: int = 1
 
 

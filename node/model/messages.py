@@ -98,6 +98,22 @@ _TABLE = (
         54,
     ),
     _normal("vm_paused", "VM {name} was paused.", 503),
+    _normal("hook_said", "Hook {script} ({point}) of VM {name}: {detail}"),
+    _warning(
+        "hook_failed",
+        "Hook {script} ({point}) of VM {name} failed: {detail}",
+        "Run it alone: `skerry-node hooks test`.",
+    ),
+    _warning(
+        "hook_refused",
+        "Hook {script} ({point}) does not run for VM {name}: {detail}",
+        "Put the script right on the node that the event is of.",
+    ),
+    _warning(
+        "hook_edit_unusual",
+        "What hook {script} made of VM {name} is not in libvirt's schema: {detail}",
+        "Compare the script with libvirt's documentation of the domain XML.",
+    ),
     _normal("vm_suspended", "VM {name} was suspended on {node}.", 501),
     _normal("vm_resumed", "VM {name} was resumed.", 40),
     _normal("vm_reset", "VM {name} was reset.", 157),

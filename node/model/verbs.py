@@ -6,6 +6,7 @@ The routes, the client, the permissions and the OpenAPI document are made from i
 from node.model import (
     export_verbs,
     fleet,
+    hook_verbs,
     host,
     job,
     register_verbs,
@@ -349,6 +350,7 @@ LEAVE = Verb(
 VERBS: tuple[Verb, ...] = (
     *(value for value in list(globals().values()) if isinstance(value, Verb)),
     *export_verbs.VERBS,
+    *hook_verbs.VERBS,
     *register_verbs.VERBS,
     *snapshot_verbs.VERBS,
     *storage_verbs.VERBS,

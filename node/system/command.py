@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 _REAP_S: Final = 5.0
 # How much of what a program wrote fits into an error message.
 _SHOWN: Final = 400
+# Of what a program said last, in pieces of 64 KiB: a pipe holds one or two.
+_DRAINED_MAX: Final = 4
 # A program that is only asked for its first line may write no more than this.
 _FIRST_LINE_MAX: Final = 64 * 1024
 
@@ -65,6 +67,17 @@ class Result:
         """The last line it wrote on standard error, else on standard output."""
         written = self.stderr.strip() or self.stdout.strip()
         return written.decode(errors="replace").rpartition("\n")[2][:_SHOWN]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """How a program ended whose time and words were bounded."""
+
+    status: int  # below zero: minus the signal that ended it
+    stderr: bytes  # the first of it
+    lost_bytes: int  # the rest of it
+    took_s: float
+    is_late: bool  # it was killed at its deadline
 
 
 class Run(Protocol):
@@ -139,6 +152,81 @@ def first_line(argv: Sequence[str], *, timeout_s: float) -> Result:
     return Result(tuple(argv), process.returncode or 1, stdout, stderr)
 
 
+def bounded(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    folder: str,
+    timeout_s: float,
+    output_bytes: int,
+) -> Bounded:
+    """Run a program to its end, or to its deadline: then its session is killed.
+
+    It has just the environment that is given; what it says on standard output goes
+    nowhere. Processes that it leaves behind are not waited for. CommandMissing.
+    """
+    began = time.monotonic()
+    process = _start(argv, env, subprocess.DEVNULL, folder, subprocess.DEVNULL)
+    with _watched(process):
+        said = _Said(output_bytes)
+        is_late = not _listen(process, said, began + timeout_s)
+        took_s = time.monotonic() - began
+        _kill(process)  # with what it has left of its session
+        said.drain(process)
+    status = -signal.SIGKILL if process.returncode is None else process.returncode
+    log.debug("%s: status %d, %.3f s", shlex.join(argv), status, took_s)
+    return Bounded(status, bytes(said.kept), said.lost_bytes, took_s, is_late)
+
+
+class _Said:
+    """The beginning of what a program says."""
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self.kept = bytearray()
+        self.lost_bytes = 0
+
+    def take(self, process: subprocess.Popen[bytes]) -> bool:
+        """Read what is there; False: nobody can write any more."""
+        assert process.stderr is not None
+        try:
+            piece = os.read(process.stderr.fileno(), 64 * 1024)
+        except BlockingIOError:
+            return False
+        room = self._maximum - len(self.kept)
+        self.kept += piece[:room]
+        self.lost_bytes += max(len(piece) - room, 0)
+        return bool(piece)
+
+    def drain(self, process: subprocess.Popen[bytes]) -> None:
+        """Read what a program said last, though others may hold its pipe."""
+        assert process.stderr is not None
+        os.set_blocking(process.stderr.fileno(), False)
+        for _ in range(_DRAINED_MAX):
+            if not self.take(process):
+                return
+
+
+def _listen(process: subprocess.Popen[bytes], said: _Said, deadline: float) -> bool:
+    """Hear a program until it ends; False: it did not by its deadline."""
+    assert process.stderr is not None
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(pidfd, selectors.EVENT_READ)
+            selector.register(process.stderr, selectors.EVENT_READ)
+            while True:
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if any(key.fd == pidfd for key, _ in ready):
+                    return True
+                if time.monotonic() >= deadline:
+                    return False
+                if ready and not said.take(process):
+                    selector.unregister(process.stderr)
+    finally:
+        os.close(pidfd)
+
+
 def _read_line(
     process: subprocess.Popen[bytes],
     argv: Sequence[str],
@@ -167,21 +255,40 @@ def _process(
     argv: Sequence[str], env: Mapping[str, str] | None, stdin: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program; leave nothing of its session behind if it is cut short."""
+    whole = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
+    process = _start(argv, whole, stdin, None, subprocess.PIPE)
+    with _watched(process):
+        yield process
+
+
+def _start(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdin: int,
+    folder: str | None,
+    stdout: int,
+) -> subprocess.Popen[bytes]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             list(argv),
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            env=env,
+            cwd=folder,
             start_new_session=True,
         )
     except OSError as error:
         raise CommandMissing(
             f"{argv[0]} cannot be run: {error.strerror}", command=argv[0]
         ) from error
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill a program that runs when the block ends; close its streams."""
     try:
-        yield process
+        yield
     finally:
         if process.returncode is None:
             _kill(process)

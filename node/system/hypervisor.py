@@ -204,6 +204,9 @@ class Hypervisor(Protocol):
     def create(self, xml: str, *, is_paused: bool = False) -> None:
         """Start a transient domain; DomainExists, DomainLeased, HypervisorRefused."""
 
+    def complaint(self, xml: str) -> str:
+        """Return why a domain's XML cannot be what is meant; empty: it may be."""
+
     def save(self, vm_id: VmId, path: str) -> None:
         """End a domain that is paused, and keep its memory in a file that is there.
 

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import libvirt
 import libvirt_qemu
 
-from node.errors import Conflict, Failed, NotFound, Unavailable, Unsupported
+from node.errors import Conflict, Error, Failed
 from node.model.ids import VmId
 from node.system import (
     hypervisor,
@@ -117,6 +117,14 @@ class LibvirtHypervisor:
         limit_s = _CREATE_DEADLINE_S
         self._call(_Line.SURE, xml, limit_s, lambda each: each.createXML(xml, flags))
 
+    def complaint(self, xml: str) -> str:
+        how, line = ("qemu-argv", xml), _Line.SURE
+        try:
+            self._call(line, how, _CALL_DEADLINE_S, lambda c: c.domainXMLToNative(*how))
+        except (Failed, Conflict) as error:
+            return str(error)
+        return ""
+
     def save(self, vm_id: VmId, path: str) -> None:
         limit_s = _MEMORY_DEADLINE_S
         self._act(_Line.MEMORY, vm_id, lambda d: d.save(path), deadline_s=limit_s)
@@ -137,10 +145,8 @@ class LibvirtHypervisor:
         self._call(_Line.MEMORY, (path, ""), _MEMORY_DEADLINE_S, restore)
 
     def destroy(self, vm_id: VmId) -> None:
-        limit_s = _DESTROY_DEADLINE_S
-        self._act(
-            _Line.SURE, vm_id, lambda d: d.destroy(), key="destroy", deadline_s=limit_s
-        )
+        how, limit_s = lambda domain: domain.destroy(), _DESTROY_DEADLINE_S
+        self._act(_Line.SURE, vm_id, how, key="destroy", deadline_s=limit_s)
 
     def kill(self, vm_id: VmId) -> None:
         # Not through libvirt: it sends SIGTERM first, and QEMU flushes what it has.
@@ -148,10 +154,9 @@ class LibvirtHypervisor:
             raise hypervisor.DomainMissing(f"there is no QEMU of {vm_id}")
 
     def shutdown(self, vm_id: VmId, way: hypervisor.ShutdownWay) -> None:
-        flag = {
-            hypervisor.ShutdownWay.AGENT: libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
-            hypervisor.ShutdownWay.ACPI: libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
-        }[way]
+        flag = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+        if way is hypervisor.ShutdownWay.AGENT:
+            flag = libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT
         # The agent's reply comes late or never: it must not keep ACPI from trying.
         self._act(_Line.MONITOR, vm_id, lambda d: d.shutdownFlags(flag), key=way)
 
@@ -431,9 +436,8 @@ def translate(error: libvirt.libvirtError) -> Exception:
     code, domain = error.get_error_code(), error.get_error_domain()
     message = _message(error)
     if domain in _RPC_DOMAINS or code in _DOWN_CODES:
-        return hypervisor.HypervisorDown(
-            f"libvirt does not answer: {message}", detail=message
-        )
+        told = f"libvirt does not answer: {message}"
+        return hypervisor.HypervisorDown(told, detail=message)
     if code == libvirt.VIR_ERR_OPERATION_FAILED and "already exists" in message:
         return hypervisor.DomainExists(message, detail=message)
     if code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.EACCES:
@@ -446,9 +450,7 @@ _RPC_DOMAINS = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE})
 _DOWN_CODES = frozenset(
     {libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC}
 )
-_ERRORS: Mapping[
-    int, type[Failed | Conflict | NotFound | Unavailable | Unsupported]
-] = {
+_ERRORS: Mapping[int, type[Error]] = {
     libvirt.VIR_ERR_NO_DOMAIN: hypervisor.DomainMissing,
     libvirt.VIR_ERR_DOM_EXIST: hypervisor.DomainExists,
     libvirt.VIR_ERR_OPERATION_INVALID: hypervisor.DomainRefused,
@@ -491,8 +493,10 @@ def _read_disk_error(
 ) -> tuple[hypervisor.Happening, str] | None:
     if action != libvirt.VIR_DOMAIN_EVENT_IO_ERROR_PAUSE:
         return None
-    told = f"{reason or 'i/o error'} on {alias or path}"
-    return hypervisor.Happening.DISK_ERROR, told
+    return (
+        hypervisor.Happening.DISK_ERROR,
+        f"{reason or 'i/o error'} on {alias or path}",
+    )
 
 
 def _read_agent(
@@ -503,12 +507,10 @@ def _read_agent(
     return hypervisor.Happening.AGENT_CONNECTED, ""
 
 
-_CHANGES = frozenset(
-    {
-        libvirt.VIR_DOMAIN_EVENT_STARTED,
-        libvirt.VIR_DOMAIN_EVENT_SUSPENDED,
-        libvirt.VIR_DOMAIN_EVENT_RESUMED,
-    }
+_CHANGES = (
+    libvirt.VIR_DOMAIN_EVENT_STARTED,
+    libvirt.VIR_DOMAIN_EVENT_SUSPENDED,
+    libvirt.VIR_DOMAIN_EVENT_RESUMED,
 )
 _CHANGED = (hypervisor.Happening.CHANGED, "")
 _REBOOTED = (hypervisor.Happening.REBOOTED, "")
@@ -582,8 +584,7 @@ _ACTIVITIES = {
     libvirt.VIR_DOMAIN_RUNNING: hypervisor.Activity.RUNNING,
     libvirt.VIR_DOMAIN_BLOCKED: hypervisor.Activity.RUNNING,
     libvirt.VIR_DOMAIN_PMSUSPENDED: hypervisor.Activity.RUNNING,
-    # the guest is done, QEMU not yet: its end is told by an event
-    libvirt.VIR_DOMAIN_SHUTDOWN: hypervisor.Activity.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTDOWN: hypervisor.Activity.RUNNING,  # QEMU is there still
 }
 _PAUSES = {
     libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: hypervisor.Activity.STARTING,

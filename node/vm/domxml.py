@@ -67,6 +67,15 @@ def domain_names(spec: VmSpec) -> tuple[str, str]:
     return (spec.name if cut == spec.name else unique), unique
 
 
+def rename(xml: str, name: str) -> str:
+    """Return a domain under another name."""
+    root = etree.fromstring(xml)
+    found = root.find("name")
+    assert found is not None, "a domain has a name"
+    found.text = name
+    return etree.tostring(root, encoding="unicode")
+
+
 def assign_addresses(
     spec: VmSpec, assigned: tuple[tuple[str, int], ...] = ()
 ) -> tuple[tuple[str, int], ...]:

@@ -3,6 +3,7 @@
     <state>/images/<name>.qcow2        what new disks are copied from
     <state>/nvram/<vm id>.fd           0660 root:<group>, made whole or not at all
     <state>/serial/<vm id>.log         written and rotated by virtlogd
+    <state>/domains/<vm id>.xml        the domain that it was started as last, for hooks
 
 Disks, and as a rule the variables, lie on pools. QEMU opens the variables by the group.
 """
@@ -12,7 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
-from node.errors import Unsupported
+from node.errors import NotFound, Unsupported
 from node.model.ids import VmId
 from node.units import MiB
 from node.vm.devices import firmware
@@ -28,6 +29,13 @@ class NoUefi(Unsupported):
 
     code = "no_uefi"
     remedy = "Install the package ovmf on the node, or choose the firmware bios."
+
+
+class NotStarted(NotFound):
+    """The VM has never been started on this node."""
+
+    code = "vm_never_started"
+    remedy = "Start the VM first."
 
 
 def has_uefi() -> bool:
@@ -48,20 +56,34 @@ class VmFiles:
         self.images = state / "images"
         self._nvram = state / "nvram"
         self._serial = state / "serial"
+        self._domains = state / "domains"
         self._group = group
 
     def prepare(self) -> None:
         """Make the folders that all VMs share; QEMU may pass through them."""
-        for folder in (self.images, self._nvram, self._serial):
+        for folder in (self.images, self._nvram, self._serial, self._domains):
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
 
     def serial_log(self, vm_id: VmId) -> Path:
         """Return the file that the VM's serial line is written to."""
         return self._serial / f"{vm_id}.log"
 
+    def keep_domain(self, vm_id: VmId, xml: str) -> None:
+        """Keep what a VM is started as; a power cut needs it no more."""
+        new = self._domain(vm_id).with_suffix(".new")
+        new.write_text(xml)
+        new.rename(self._domain(vm_id))
+
+    def read_domain(self, vm_id: VmId) -> str:
+        """Return what a VM was started as last; NotStarted: never here."""
+        try:
+            return self._domain(vm_id).read_text()
+        except FileNotFoundError as error:
+            raise NotStarted(f"VM {vm_id} was not started here", vm_id=vm_id) from error
+
     def first_variables(self, vm_id: VmId) -> bytes:
         """Return what a VM's UEFI variables start as: those that this node kept."""
-        own = self._own_variables(vm_id)
+        own = self.own_variables(vm_id)
         return (own if own.exists() else firmware.OVMF_VARIABLES).read_bytes()
 
     def variables(self, vm_id: VmId, beside: Path) -> Path:
@@ -72,7 +94,7 @@ class VmFiles:
         """
         if os.access(beside, os.F_OK):  # as libvirt asks
             return beside
-        own = self._own_variables(vm_id)
+        own = self.own_variables(vm_id)
         if not own.exists():
             self._make_variables(own)
         log.warning("%s cannot be seen: the node's own variables are used", beside)
@@ -80,8 +102,9 @@ class VmFiles:
 
     def remove(self, vm_id: VmId) -> None:
         """Remove what this node keeps of a VM that is deleted. Idempotent."""
-        own = self._own_variables(vm_id)
+        own = self.own_variables(vm_id)
         log_file = self.serial_log(vm_id)
+        self._domain(vm_id).unlink(missing_ok=True)
         for path in (own, log_file, *log_file.parent.glob(f"{log_file.name}.*")):
             path.unlink(missing_ok=True)
 
@@ -105,7 +128,11 @@ class VmFiles:
         new.rename(path)
         _sync(path.parent)
 
-    def _own_variables(self, vm_id: VmId) -> Path:
+    def _domain(self, vm_id: VmId) -> Path:
+        return self._domains / f"{vm_id}.xml"
+
+    def own_variables(self, vm_id: VmId) -> Path:
+        """Return where this node keeps a VM's UEFI variables, if nobody else does."""
         return self._nvram / f"{vm_id}.fd"
 
 

@@ -31,6 +31,7 @@ from node.contract.volumes import STALE_LEASE, VmHasLease, Volumes
 from node.errors import Busy, Conflict, Error, Failed
 from node.jobs import Jobs, Progress
 from node.model.feed import Kind
+from node.model.hooks import HookPoint
 from node.model.ids import DiskId, VmId
 from node.model.job import Job
 from node.model.storage_requests import SnapshotPart, SuspendVm
@@ -222,6 +223,7 @@ class Hibernator:
         try:
             if entry.run.state is not VmState.PAUSED:
                 piece.progress.check()  # else libvirt may be at it: it is to be aborted
+                self._holder.pauser.ask(HookPoint.BEFORE_VM_HIBERNATE, vm)
                 snapshots.check_complete(vm)  # one that is being taken needs its guest
                 live_disks.check_unmerged(self._holder.hypervisor, vm.spec)
             piece.progress.step(30, "writing its memory")

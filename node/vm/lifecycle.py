@@ -14,6 +14,7 @@ from node import jobs, wire
 from node.clock import Clock, parse_rfc3339, rfc3339
 from node.config import Config
 from node.contract.exports import Exports
+from node.contract.hooks import Hooks
 from node.contract.volumes import Volumes
 from node.errors import Conflict, Invalid
 from node.jobs import Jobs, Progress
@@ -66,6 +67,7 @@ from node.vm.starting import Starter
 from node.vm.states import Seen
 from node.vm.stats import VmStatsSampler
 from node.vm.stopping import Stopper
+from node.vm.telling import Teller
 from node.vm.templates import Changes, Keeper, Templates
 
 log = logging.getLogger(__name__)
@@ -120,6 +122,7 @@ class Lifecycle:
         list_images: Callable[[Path], tuple[Image, ...]],
         make_guests: MakeGuests,
         volumes: Volumes,
+        hooks: Hooks,
         logs: Path = QEMU_LOGS,
     ) -> None:
         self._hypervisor = hypervisor
@@ -142,16 +145,14 @@ class Lifecycle:
             *(hypervisor, store, self._register, clock, host, self._guests.poke),
             *(lambda: self.pool_vms.poke(), volumes.has_lost, logs),
         )
-        self._pauser = Pauser(
-            hypervisor, self._register, self._observer, volumes, clock
-        )
+        seen = (hypervisor, self._register, self._observer)
+        self._pauser = Pauser(*seen, volumes, clock, hooks)
+        self._teller = Teller(hooks, hypervisor, self._files)
+        self._register.on_run = self._teller.take
         self._starter = Starter(
-            *(hypervisor, self._register, self._observer, self._files, volumes),
-            *(clock, config, host, self._pauser),
+            *(*seen, self._files, volumes, clock, config, host, self._pauser, hooks)
         )
-        self._stopper = Stopper(
-            hypervisor, self._register, self._observer, clock, self._pauser.is_stale
-        )
+        self._stopper = Stopper(*seen, clock, self._pauser.is_stale, self._teller.end)
         self.pool_vms: PoolVmsWatch = PoolVmsWatch(
             *(self._register, volumes, self._observer, self._pauser),
             *(self._starter, clock, Limiter(hypervisor, self._register, volumes)),
@@ -183,6 +184,7 @@ class Lifecycle:
     def run(self) -> None:
         """Finish what a crash left, connect to the hypervisor, begin to look."""
         self._files.prepare()
+        self._teller.start()
         self._observer.start()
         self._guests.start()
         self._sampler.start()
@@ -197,6 +199,7 @@ class Lifecycle:
         self._sampler.close()
         self._guests.close()
         self._observer.close()
+        self._teller.close()
         self._hypervisor.close()
 
     def snapshotter(self, changes: VmChanges, store: Store) -> Snapshotter:
@@ -259,6 +262,10 @@ class Lifecycle:
 
     def show(self, vm_id: VmId) -> VmEntry:
         return self._register.get(vm_id)
+
+    def describe(self, vm_id: VmId) -> str:
+        """Return the domain that a VM would be started as, without its hooks."""
+        return self._starter.describe(self._register.get(vm_id).vm)
 
     def foreign(self) -> tuple[ForeignVm, ...]:
         return self._observer.foreign()
@@ -393,7 +400,7 @@ class Lifecycle:
                 entry = self._register.find(vm_id)
                 if entry is not None:
                     self._volumes.wait_for_pool(entry.vm.spec.pool_id, progress.pause)
-                work(vm_id, arguments, progress)
+                work(vm_id, {**arguments, _AGAIN: True}, progress)
 
             return run
 
@@ -432,6 +439,8 @@ class Lifecycle:
         entry = self.look_first(vm_id, progress)
         if states.is_active(entry.run.state) and entry.run.started_at is not None:
             self._starter.go_on(entry, progress, _correlation(arguments))
+            if arguments.get(_AGAIN):  # nobody knows whether hooks were told
+                self._starter.tell(entry.vm)
             return
         progress.check()
         self._await_pool(entry, progress)
@@ -553,6 +562,7 @@ class Lifecycle:
 
 
 _HOW = ("is_paused", "discard_memory")
+_AGAIN = "is_again"  # the job is run again, after a restart of the agent
 _GROWTH = ("disk_id", "size_bytes", "lease_version")
 _PAUSED = frozenset({Activity.PAUSED, Activity.FAULTED})
 

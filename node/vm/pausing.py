@@ -18,8 +18,10 @@ from datetime import datetime
 from typing import Final
 
 from node.clock import Clock, parse_rfc3339, rfc3339
+from node.contract.hooks import Hooks
 from node.contract.volumes import LeaseMovedOn, VmRunsElsewhere, Volumes
 from node.errors import Busy, Conflict, Unavailable
+from node.model.hooks import HookPoint
 from node.model.ids import CorrelationId, VmId
 from node.model.vm import EndCause, ResumeBehavior, Vm, VmEnd, VmEntry, VmState, Wanted
 from node.system.hypervisor import (
@@ -77,20 +79,23 @@ class Pauser:
         observer: Observer,
         volumes: Volumes,
         clock: Clock,
+        hooks: Hooks,
     ) -> None:
         self._hypervisor = hypervisor
         self._register = register
         self._observer = observer
         self._volumes = volumes
         self._clock = clock
+        self._hooks = hooks
         self._certainty = Certainty(live_disks.of(hypervisor), volumes)
         self._tries: dict[VmId, tuple[int, datetime]] = {}  # to resume: how many, when
         self._lock = threading.Lock()
         self._turns: dict[VmId, threading.RLock] = {}
 
     def pause(self, vm_id: VmId, correlation_id: CorrelationId | None) -> None:
-        """Pause a VM that runs."""
+        """Pause a VM that runs; HookFailed."""
         with self.turn(vm_id):
+            self.ask(HookPoint.BEFORE_VM_PAUSE, self._register.get(vm_id).vm)
             self._hypervisor.suspend(vm_id)
             paused = Sight(
                 Seen.PAUSED, wanted=Wanted.PAUSED, correlation_id=correlation_id
@@ -106,10 +111,15 @@ class Pauser:
     def resume(self, vm_id: VmId, correlation_id: CorrelationId | None) -> None:
         """Let a VM go on; LeaseMovedOn and VmRunsElsewhere: it was ended instead.
 
-        MergeUnmarked: it has to wait.
+        MergeUnmarked: it has to wait. HookFailed.
         """
         with self.turn(vm_id):
             self._resume(vm_id, correlation_id)
+
+    def ask(self, point: HookPoint, vm: Vm) -> None:
+        """Let hooks forbid what is about to be done to a VM that runs; HookFailed."""
+        vm_id = vm.spec.vm_id
+        self._hooks.ask(point, vm, lambda: self._hypervisor.observe(vm_id).xml)
 
     def keep(self, vm_id: VmId) -> int | None:
         """Have the lease of a VM that was paused, and leave it so; the caller's turn.
@@ -190,6 +200,8 @@ class Pauser:
 
     def _resume(self, vm_id: VmId, correlation_id: CorrelationId | None) -> None:
         entry, version = self._register.get(vm_id), None
+        if is_meant(entry):
+            self.ask(HookPoint.BEFORE_VM_CONT, entry.vm)
         if entry.run.state in _MAY_RESUME:
             version = self._go_on(entry)
         self._register.apply(
@@ -320,6 +332,12 @@ class Pauser:
 
     def _is_leased(self, vm: Vm) -> bool:
         return self._volumes.lease(vm) is not None
+
+
+def is_meant(entry: VmEntry) -> bool:
+    """Tell whether a VM is paused, and not only held while something is decided."""
+    is_wanted = entry.vm.wanted is Wanted.PAUSED
+    return entry.run.state is VmState.PAUSED and (is_wanted or _is_faulted(entry))
 
 
 def _is_faulted(entry: VmEntry) -> bool:

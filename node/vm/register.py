@@ -71,6 +71,8 @@ class VmRegister:
         self._node_name = node_name
         self._guest_wait_s = guest_wait_s
         self._changed = threading.Condition(threading.RLock())
+        # Takes each change of a run, before and after it, in order; returns at once.
+        self.on_run: Callable[[VmEntry, VmEntry], None] = lambda before, after: None
         vms = _load(store, Kind.VM, Vm)
         runs = _load(store, Kind.VM_RUN, VmRun)
         # Never changed in place: who reads it needs no lock.
@@ -308,6 +310,7 @@ class VmRegister:
                 )
         self._entries = {**self._entries, vm_id: after}
         self._changed.notify_all()
+        self.on_run(before, after)
 
 
 def _keeps_memory(entry: JournalEntry) -> bool:

@@ -15,13 +15,14 @@ between can go on, or be followed by another.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Final
 
 from node.clock import Clock, rfc3339
 from node.config import Config
+from node.contract.hooks import Edited, HookEditRefused, Hooks
 from node.contract.memories import MemoryMark, MemoryMissing
 from node.contract.volumes import (
     STALE_LEASE,
@@ -33,6 +34,7 @@ from node.contract.volumes import (
 )
 from node.errors import Busy, Conflict, Error, Failed, Unavailable
 from node.jobs import Progress
+from node.model.hooks import HookPoint
 from node.model.host import NodeFacts
 from node.model.ids import CorrelationId, DiskId, VmId
 from node.model.vm import EndCause, Firmware, Vm, VmEnd, VmEntry, VmState, Wanted
@@ -41,6 +43,7 @@ from node.system.hypervisor import (
     DomainLeased,
     DomainMissing,
     Hypervisor,
+    HypervisorRefused,
 )
 from node.vm import domxml, files, restored_xml
 from node.vm.files import VmFiles
@@ -80,10 +83,9 @@ class DefinitionMoved(Busy):
 class _Ready:
     """What a VM starts with, as it was while this node had its lease."""
 
-    disks: Mapping[DiskId, OpenVolume]
+    domain: Edited  # as the hooks want it
     lease: VmLease | None
     version: int | None  # of the lease, then
-    variables: Path | None  # of UEFI
     memory: PurePath | None  # that the guest goes on with
 
 
@@ -101,6 +103,7 @@ class Starter:
         config: Config,
         host: Callable[[], NodeFacts],
         pauser: Pauser,
+        hooks: Hooks,
     ) -> None:
         self._hypervisor = hypervisor
         self._register = register
@@ -111,6 +114,7 @@ class Starter:
         self._config = config
         self._host = host
         self._pauser = pauser
+        self._hooks = hooks
 
     def start(
         self,
@@ -151,8 +155,22 @@ class Starter:
         self._observer.look(vm_id)
         if not is_paused:
             self.note_lease(entry.vm)
+        self.tell(entry.vm, is_restored=ready.memory is not None)
         elapsed_s = self._clock.monotonic() - started
         log.info("VM %s (%s) started in %.3f s", vm_id, entry.vm.spec.name, elapsed_s)
+
+    def tell(self, vm: Vm, *, is_restored: bool = False) -> None:
+        """Let hooks know of a VM that runs here now."""
+        vm_id = vm.spec.vm_id
+        dehibernated = HookPoint.AFTER_VM_DEHIBERNATE
+        point = dehibernated if is_restored else HookPoint.AFTER_VM_START
+        self._hooks.tell(point, vm, lambda: self._hypervisor.observe(vm_id).xml)
+
+    def describe(self, vm: Vm) -> str:
+        """Return the domain that a VM would be started as, without its hooks."""
+        lease, uefi = self._volumes.lease(vm), vm.spec.firmware is Firmware.UEFI
+        variables = self._files.own_variables(vm.spec.vm_id) if uefi else None
+        return self._build(vm, open_all(self._volumes, vm.spec), lease, variables)
 
     def go_on(
         self, entry: VmEntry, progress: Progress, correlation_id: CorrelationId | None
@@ -205,7 +223,12 @@ class Starter:
             variables = self._find_variables(vm, version)
             memory = self._memory(vm, version, discards_memory)
             opened = open_all(self._volumes, vm.spec)
-            ready = _Ready(opened, lease, version, variables, memory)
+            built = self._build(vm, opened, lease, variables)
+            self._files.keep_domain(vm_id, built)
+            domain = self._edit(vm, built, is_restored=memory is not None)
+            if domain.edits:
+                self._files.keep_domain(vm_id, domain.xml)
+            ready = _Ready(domain, lease, version, memory)
             is_paused |= memory is not None
             if is_paused and version is not None:
                 # libvirt takes it when the guest goes on.
@@ -318,34 +341,79 @@ class Starter:
             raise LeaseNotTaken(detail, vm_id=vm_id)
         raise VmRunsElsewhere(detail, vm_id=vm_id)
 
-    def _create_domain(self, vm: Vm, ready: _Ready, *, is_paused: bool) -> None:
+    def _build(
+        self,
+        vm: Vm,
+        opened: Mapping[DiskId, OpenVolume],
+        lease: VmLease | None,
+        variables: Path | None,
+    ) -> str:
+        """Return the domain that the VM is on this host."""
         host = self._host()
         context = domxml.Host(
             self._config.emulation == _EMULATE_ALWAYS or not host.kvm.is_usable,
             self._files.serial_log(vm.spec.vm_id),
-            ready.disks,
-            ready.lease,
-            ready.variables,
+            opened,
+            lease,
+            variables,
         )
+        name, _ = domxml.domain_names(vm.spec)
+        return domxml.build(vm, name, context)
+
+    def _edit(self, vm: Vm, built: str, *, is_restored: bool) -> Edited:
+        """Let hooks change the domain of a guest that boots; HookFailed.
+
+        One that goes on is as it was: they may only forbid it.
+        """
+        if is_restored:
+            self._hooks.ask(HookPoint.BEFORE_VM_DEHIBERNATE, vm, lambda: built)
+            return Edited(built)
+        return self._hooks.edit(HookPoint.BEFORE_VM_START, vm, built)
+
+    def _create_domain(self, vm: Vm, ready: _Ready, *, is_paused: bool) -> None:
         name, unique_name = domxml.domain_names(vm.spec)
         if ready.memory is not None:
             path = str(ready.memory)
-            built = domxml.build(vm, name, context)
-            fitted = restored_xml.fit(self._hypervisor.saved_xml(path), built)
+            saved = self._hypervisor.saved_xml(path)
+            fitted = restored_xml.fit(saved, ready.domain.xml)
             self._hypervisor.restore(path, fitted)
             return
         try:
-            self._create(domxml.build(vm, name, context), vm, is_paused=is_paused)
+            self._create(ready.domain, vm, is_paused=is_paused)
         except DomainExists:
             if name == unique_name:
                 raise
             log.info("libvirt has another domain %s: it is %s", name, unique_name)
-            xml = domxml.build(vm, unique_name, context)
-            self._create(xml, vm, is_paused=is_paused)
+            renamed = domxml.rename(ready.domain.xml, unique_name)
+            domain = replace(ready.domain, xml=renamed)
+            self._create(domain, vm, is_paused=is_paused)
 
-    def _create(self, xml: str, vm: Vm, *, is_paused: bool) -> None:
+    def _blame(
+        self, vm: Vm, domain: Edited, error: HypervisorRefused
+    ) -> HookEditRefused:
+        """Return which hook's edit libvirt refuses first; or all that there are."""
+        scripts = [script for script, _ in domain.edits]
+        for script, xml in domain.edits:
+            complaint = self._hypervisor.complaint(xml)
+            if complaint:
+                scripts, error_text = [script], complaint
+                break
+        else:
+            error_text = str(error)
+        return HookEditRefused(
+            f"libvirt refuses VM {vm.spec.name} as {', '.join(scripts)} made it: "
+            f"{error_text}",
+            vm_id=vm.spec.vm_id,
+            script=", ".join(scripts),
+        )
+
+    def _create(self, domain: Edited, vm: Vm, *, is_paused: bool) -> None:
         try:
-            self._hypervisor.create(xml, is_paused=is_paused)
+            self._hypervisor.create(domain.xml, is_paused=is_paused)
+        except HypervisorRefused as error:
+            if not domain.edits:
+                raise
+            raise self._blame(vm, domain, error) from error
         except DomainLeased as error:
             raise VmRunsElsewhere(
                 f"another host was quicker to start VM {vm.spec.name}",

@@ -63,8 +63,13 @@ class Stopper:
         observer: Observer,
         clock: Clock,
         is_stale: Callable[[VmEntry], bool],
+        on_end: Callable[[VmEntry], None],
     ) -> None:
-        """`is_stale` tells of a paused VM that it may have run elsewhere since."""
+        """`is_stale` tells of a paused VM that it may have run elsewhere since.
+
+        `on_end` is called before one is ended by force.
+        """
+        self._on_end = on_end
         self._hypervisor = hypervisor
         self._is_stale = is_stale
         self._register = register
@@ -149,6 +154,7 @@ class Stopper:
     def _end(self, vm_id: VmId, progress: Progress, *, must_kill: bool) -> None:
         """End QEMU by force; one that is killed writes nothing any more."""
         progress.step(80, "ending it by force")
+        self._on_end(self._register.get(vm_id))
         try:
             if must_kill:
                 end = VmEnd(EndCause.KILLED, rfc3339(self._clock.now()), "SIGKILL")

@@ -121,6 +121,7 @@ STANDARD_LIBRARY_ONLY: Final = {
         "node.storage.process",
         "node.storage.domains",
         "node.storage.formats.qcow2",
+        "node.system.cgroups",
         "node.system.leases",
         "node.errors",
         "node.log",

@@ -17,6 +17,7 @@ import flask
 from flask.testing import FlaskClient
 
 from node.api import admission, changes, exports, faces, host, jobs, registering, vms
+from node.api import hooks as hooks_api
 from node.api import snapshots as snapshots_api
 from node.api import storage as storage_api
 from node.api import templates as templates_api
@@ -25,6 +26,8 @@ from node.clock import SystemClock, rfc3339
 from node.config import Config
 from node.contract.volumes import Volumes
 from node.guest import facts as guests
+from node.hooks.runner import Runner
+from node.hooks.trying import Trials
 from node.host import enrol
 from node.jobs import Jobs
 from node.jobs.workers import JobUnknown
@@ -44,8 +47,10 @@ from node.model.stats import NodeStats, Stats
 from node.model.vm import VmState
 from node.storage import images
 from node.store import Store
+from node.system import command
 from node.units import GiB
 from node.vm.lifecycle import Lifecycle
+from tests.fakes.hooks import FakeHooks, NoScripts
 from tests.fakes.hypervisor import FakeHypervisor
 from tests.fakes.kept_exports import FakeExports
 from tests.fakes.kept_templates import FakeTemplates
@@ -82,6 +87,7 @@ class FakeAgent:
         self._images.mkdir()
         (self._images / "debian.qcow2").write_bytes(header(GiB))
         (folder / "logs").mkdir()
+        self.hooks = FakeHooks()
         self.vms = Lifecycle(
             self.hypervisor,
             self.store,
@@ -96,7 +102,15 @@ class FakeAgent:
             images.list_images,
             guests.GuestPoller,
             volumes or FakeVolumes(NODE_ID, is_shared=False),
+            self.hooks,
             folder / "logs",
+        )
+        self.trials = Trials(
+            Runner([folder / "hooks"], folder / "hooks-run", NoScripts(), None),
+            lambda vm_id: self.vms.show(vm_id).vm,
+            self.vms.describe,
+            self.hypervisor.complaint,
+            command.run,
         )
         self.snapshots = self.vms.snapshotter(NoVmChanges(), self.store)
         exports = FakeExports()
@@ -248,6 +262,7 @@ class FakeAgent:
             snapshots_api.blueprint(self.snapshots),
             templates_api.blueprint(self.templates),
             exports.blueprint(self.exporter),
+            hooks_api.blueprint(self.trials),
             storage_api.blueprint(self.storage),
             registering.blueprint(*(self.storage,) * 3),
             transfers_api.blueprint(self.transfers),

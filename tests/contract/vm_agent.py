@@ -19,6 +19,7 @@ from node.storage import images
 from node.vm.lifecycle import Lifecycle
 from node.vm.snapshotting import Snapshotter
 from tests.contract import disks
+from tests.fakes.hooks import FakeHooks
 from tests.fakes.hypervisor import FakeHypervisor
 from tests.unit.node.storage.pools.nodes import Node, Nodes
 from tests.unit.node.vm.examples import HOST, VM_ID
@@ -72,6 +73,7 @@ class VmAgent:
             images.list_images,
             facts.GuestPoller,
             node.volumes,
+            FakeHooks(),
             logs,
         )
         self.snapshots = self.vms.snapshotter(node.volumes, node.store)

@@ -128,6 +128,15 @@ class FakeHypervisor:
             self._inside[vm_id] = _Inside(Domain(vm_id, name, activity, xml))
         self._tell(vm_id, Happening.CHANGED)
 
+    def complaint(self, xml: str) -> str:
+        self._note("complaint")
+        try:
+            etree.fromstring(xml)
+            self.on_create(xml)
+        except (etree.XMLSyntaxError, HypervisorRefused) as error:
+            return str(error)
+        return self.refusal
+
     def save(self, vm_id: VmId, path: str) -> None:
         self._note("save")
         self._keep_memory(vm_id, path)

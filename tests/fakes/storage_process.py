@@ -26,6 +26,7 @@ from node.storage.guard import SocketGuard
 from node.storage.process import __main__ as process
 from node.storage.process import cgroup, kill
 from node.storage.process.launch import User
+from node.system import cgroups
 from node.system.leases import Killpath, Leases, SanlockLeases
 from tests.fakes.leases import FakeLeases, FakeLeaseStorage
 
@@ -120,7 +121,7 @@ def why_not() -> str:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         return "needs root and setpriv"
     try:
-        hierarchy = cgroup.find_hierarchy()
+        hierarchy = cgroups.find_hierarchy()
     except Error as error:
         return str(error)
     return "" if os.access(hierarchy, os.W_OK) else "needs cgroups"
@@ -131,7 +132,7 @@ def instances(
     folder: Path, kind: str = "fake", environment: Mapping[str, str] | None = None
 ) -> Iterator[Instances]:
     """Yield the means to start storage processes, and end them all."""
-    group = cgroup.find_hierarchy() / f"skerry-test-{uuid.uuid4().hex[:12]}"
+    group = cgroups.find_hierarchy() / f"skerry-test-{uuid.uuid4().hex[:12]}"
     made = Instances(folder / "run", group, kind, environment or {})
     try:
         yield made

@@ -28,6 +28,7 @@ from node.storage.process.protocol import FileReplies, FileWork
 from node.storage.process.sessions import OURSELVES, Sessions
 from node.storage.process.steps import Runner
 from node.storage.process.workers import Workers
+from node.system import cgroups
 from node.system.leases import Killpath, Leases, SanlockLeases
 from node.units import KiB
 
@@ -73,7 +74,7 @@ def serve(
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise AlreadyRunning(f"another one runs in {run_folder}") from error
-    group = cgroup.Group(cgroup.find_hierarchy() / group_name)
+    group = cgroup.Group(cgroups.find_hierarchy() / group_name)
     killpath(group.path, "")  # all are as long: one that is too long is told now
     children = Children(group, user)
 

@@ -7,21 +7,20 @@
 A tag is a lockspace's name, hashed to fit. sanlock's killpath kills the groups that
 bear the tag of the lockspace that was lost, and nobody else's writers.
 
-The hierarchy is cgroup v2's if it is mounted, alone or beside v1, else one of v1.
+They lie in one hierarchy (`node.system.cgroups`).
 Groups are only used to know and to kill: no controller is needed.
-Source: cgroups(7), proc_pid_mountinfo(5).
+Source: cgroups(7).
 """
 
 import contextlib
 import hashlib
 import itertools
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from node.errors import Unavailable, Unsupported
+from node.errors import Unavailable
 from node.storage.process import kill
 
 NAME: Final = "skerry-storage"
@@ -32,13 +31,6 @@ _PAUSE_S: Final = 0.002
 _TAG_LETTERS: Final = 8
 # A folder's name has 255 bytes; a step needs the leases of two or three lockspaces.
 _TAGS_MAX: Final = 20
-# Of v1: cpuset would want processors first, and freezer is there since 2008.
-_PREFERRED: Final = ("freezer", "pids", "name=systemd")
-
-
-class NoGroups(Unsupported):
-    code = "no_cgroups"
-    remedy = "Mount a cgroup hierarchy; version 2 on /sys/fs/cgroup is best."
 
 
 class LeftoverWriters(Unavailable):
@@ -100,21 +92,3 @@ def is_removed(group: Path) -> bool:
     except OSError:  # busy for an instant after its last process
         return False
     return True
-
-
-def find_hierarchy() -> Path:
-    """Return where cgroup v2 is mounted, else a hierarchy of v1; NoGroups."""
-    first: dict[str, Path] = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ", 2)
-        folder = Path(before.split()[4])
-        if kind == "cgroup2":
-            return folder
-        if kind == "cgroup" and os.access(folder, os.W_OK):
-            for option in options.split(","):
-                first.setdefault(option, folder)
-    for option in _PREFERRED:
-        if option in first:
-            return first[option]
-    raise NoGroups("no cgroup hierarchy is mounted")

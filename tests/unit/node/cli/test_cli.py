@@ -77,6 +77,8 @@ COMMANDS = {
     "storage_domain_remove": "storage remove fresh --yes",
     "storage_domain_unregistered": "storage unregistered nas",
     "storage_domain_register_vm": "storage register nas came",
+    "hook_list": "hooks list",
+    "hook_try": "hooks test before_vm_start --vm idle --set colour=blue",
     "storage_domain_remove_exported": f"storage remove-exported nas {UNKNOWN} --yes",
     "storage_domain_write_ovf": "storage write-ovf nas",
     "storage_domain_check": "storage check nas",

@@ -1,26 +1,21 @@
 """The verbs on VMs, with a real store and real jobs on a hypervisor in memory."""
 
-import grp
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from node.clock import SystemClock
-from node.config import Config
-from node.guest import facts, qga
-from node.jobs import Jobs, JobUnknown
+from node.guest import qga
+from node.jobs import JobUnknown
 from node.model.feed import Kind
-from node.model.host import KvmFacts, NodeFacts
-from node.model.ids import CorrelationId, JobId, VmId
-from node.model.job import ENDED, Job, JobState
+from node.model.host import KvmFacts
+from node.model.ids import CorrelationId, JobId
+from node.model.job import Job, JobState
 from node.model.requests import ActOnVm, CreateVm, DeleteVm, StartVm, StopManner, StopVm
-from node.model.vm import EndCause, Vm, VmRun, VmState, Wanted
-from node.storage import images
+from node.model.vm import EndCause, Vm, VmState, Wanted
 from node.store import Store
 from node.system.command import CommandFailed
 from node.system.hypervisor import Activity, Domain, ShutdownWay
@@ -29,13 +24,11 @@ from node.vm.creating import NoLocalPool, VmGone
 from node.vm.definition import MacTaken, NameTaken, VmDiffers
 from node.vm.lifecycle import (
     BadDeadline,
-    Lifecycle,
     NotRunning,
     StaleGeneration,
 )
 from node.vm.register import VmUnknown
 from tests.fakes.hypervisor import PNG, FakeHypervisor
-from tests.fakes.volumes import FakeVolumes
 from tests.unit.node.vm.examples import (
     DISK,
     DOWN,
@@ -47,114 +40,17 @@ from tests.unit.node.vm.examples import (
     VM,
     VM_ID,
 )
+from tests.unit.node.vm.one_node import WAIT_S, OneNode
 
-_GROUP = grp.getgrgid(os.getgid()).gr_name
-_WAIT_S = 20.0
 _REPLIES = {
     qga.INTERFACES: [{"ip-addresses": [{"ip-address": "192.0.2.7"}]}],
     qga.HOST_NAME: {"host-name": "web"},
 }
 
 
-class _Node:
-    """A node whose agent can be killed and started; its hypervisor lives on."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.hypervisor = FakeHypervisor()
-        self.volumes = FakeVolumes(NODE_ID, is_shared=False)
-        self.pool = self.volumes.storage
-        self.host: NodeFacts = HOST
-        self.logs = folder / "logs"
-        self.logs.mkdir()
-        self.start_agent()
-
-    def start_agent(self, *, has_workers: bool = True) -> None:
-        """Start an agent; without workers, its jobs wait as if it was killed."""
-        clock = SystemClock()
-        self.store = Store(self.folder / "store.db", clock, NODE_ID, self.host.boot_id)
-        self.jobs = Jobs(self.store, clock)
-        self.vms = Lifecycle(
-            self.hypervisor,
-            self.store,
-            self.jobs,
-            clock,
-            Config(state_folder=str(self.folder), qemu_group=_GROUP, guest_wait_s=30),
-            lambda: self.host,
-            images.list_images,
-            facts.GuestPoller,
-            self.volumes,
-            self.logs,
-        )
-        self.jobs.recover(self.vms.job_handlers())
-        self.vms.run()
-        if has_workers:
-            self.jobs.start()
-        assert self.vms.wait_surveyed(_WAIT_S)
-
-    def stop_agent(self) -> None:
-        self.jobs.stop(_WAIT_S)
-        self.vms.close()
-        self.store.close()
-
-    def restart_agent(self) -> None:
-        self.stop_agent()
-        self.start_agent()
-
-    def create(self, **fields: Any) -> None:
-        self.vms.create(CreateVm(replace(SPEC, **fields)))
-
-    def do(self, verb: str, request: Any, vm_id: VmId = VM_ID) -> Job:
-        """Call a verb and return its job, ended."""
-        return self.end_of(getattr(self.vms, verb)(vm_id, request))
-
-    def end_of(self, job: Job) -> Job:
-        ended = self.jobs.get(job.job_id, _WAIT_S)
-        assert ended.state in ENDED, f"{ended} does not end"
-        return ended
-
-    def start(self, **fields: Any) -> None:
-        assert self.do("start", StartVm(**fields)).state is JobState.DONE
-
-    @property
-    def run(self) -> VmRun:
-        return self.vms.show(VM_ID).run
-
-    def await_state(self, state: VmState) -> VmRun:
-        """Wait, revision by revision, until the VM is in a state."""
-        for _ in range(100):
-            rev = self.store.rev
-            if self.run.state is state:
-                return self.run
-            self.store.wait(rev, _WAIT_S / 10)
-        raise AssertionError(f"it is {self.run}, not {state}")
-
-    def await_change(self, run: VmRun) -> VmRun:
-        """Wait, revision by revision, until the VM is not as it was."""
-        for _ in range(100):
-            rev = self.store.rev
-            if self.run != run:
-                return self.run
-            self.store.wait(rev, _WAIT_S / 10)
-        raise AssertionError(f"it stays {run}")
-
-    def await_step(self, job: Job, step: str) -> None:
-        """Wait, revision by revision, until a job says that it does something."""
-        for _ in range(10):
-            rev = self.store.rev
-            seen = self.jobs.get(job.job_id)
-            if seen.step == step or seen.state in ENDED:
-                break
-            self.store.wait(rev, _WAIT_S / 10)
-        assert seen.step == step
-
-    def codes(self) -> list[str]:
-        return [event.code for event in self.store.events(0).events]
-
-
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[_Node]:
-    made = _Node(tmp_path)
+def node(tmp_path: Path) -> Iterator[OneNode]:
+    made = OneNode(tmp_path)
     yield made
     made.stop_agent()
 
@@ -162,7 +58,7 @@ def node(tmp_path: Path) -> Iterator[_Node]:
 # --- create
 
 
-def test_create_defines_a_vm_that_is_down(node: _Node) -> None:
+def test_create_defines_a_vm_that_is_down(node: OneNode) -> None:
     entry = node.vms.create(CreateVm(replace(SPEC, machine=None)))
     assert entry.vm.spec.machine == "pc-q35-10.0"
     assert (entry.run.state, entry.vm.wanted) == (VmState.DOWN, Wanted.DOWN)
@@ -172,38 +68,38 @@ def test_create_defines_a_vm_that_is_down(node: _Node) -> None:
     assert node.codes() == ["vm_created"]
 
 
-def test_create_again_is_the_same_vm(node: _Node) -> None:
+def test_create_again_is_the_same_vm(node: OneNode) -> None:
     node.create()
     node.create()
     assert node.codes() == ["vm_created"]
 
 
-def test_create_refuses_another_vm_with_the_same_id(node: _Node) -> None:
+def test_create_refuses_another_vm_with_the_same_id(node: OneNode) -> None:
     node.create()
     with pytest.raises(VmDiffers):
         node.create(name="db")
 
 
-def test_create_refuses_a_name_that_is_taken(node: _Node) -> None:
+def test_create_refuses_a_name_that_is_taken(node: OneNode) -> None:
     node.create()
     with pytest.raises(NameTaken):
         node.create(vm_id=OTHER_ID, nics=())
 
 
-def test_create_refuses_a_mac_that_is_taken(node: _Node) -> None:
+def test_create_refuses_a_mac_that_is_taken(node: OneNode) -> None:
     node.create()
     with pytest.raises(MacTaken):
         node.create(vm_id=OTHER_ID, name="db")
 
 
-def test_create_says_that_a_node_without_a_pool_needs_a_place(node: _Node) -> None:
+def test_create_says_that_a_node_without_a_pool_needs_a_place(node: OneNode) -> None:
     node.volumes.is_shared = True
     with pytest.raises(NoLocalPool):
         node.create()
     assert node.vms.list() == ()
 
 
-def test_a_created_vm_is_there_after_a_restart(node: _Node) -> None:
+def test_a_created_vm_is_there_after_a_restart(node: OneNode) -> None:
     node.create()
     before = node.vms.show(VM_ID)
     node.restart_agent()
@@ -213,7 +109,7 @@ def test_a_created_vm_is_there_after_a_restart(node: _Node) -> None:
 # --- start
 
 
-def test_start_runs_a_vm(node: _Node) -> None:
+def test_start_runs_a_vm(node: OneNode) -> None:
     node.create()
     node.start()
     assert node.run.state is VmState.POWERING_UP
@@ -224,14 +120,14 @@ def test_start_runs_a_vm(node: _Node) -> None:
     assert node.codes() == ["vm_created", "vm_start_asked", "vm_started"]
 
 
-def test_start_is_persistent_before_it_is_answered(node: _Node) -> None:
+def test_start_is_persistent_before_it_is_answered(node: OneNode) -> None:
     node.create()
     job = node.vms.start(VM_ID, StartVm(JobId("11111111-0000-4000-8000-000000000001")))
     assert node.store.get("job", job.job_id) is not None
     node.end_of(job)
 
 
-def test_start_again_leaves_a_running_vm_as_it_is(node: _Node) -> None:
+def test_start_again_leaves_a_running_vm_as_it_is(node: OneNode) -> None:
     node.create()
     node.start()
     started_at = node.run.started_at
@@ -240,20 +136,20 @@ def test_start_again_leaves_a_running_vm_as_it_is(node: _Node) -> None:
     assert node.hypervisor.calls.count("create") == 1
 
 
-def test_start_emulates_when_kvm_cannot_be_used(node: _Node) -> None:
+def test_start_emulates_when_kvm_cannot_be_used(node: OneNode) -> None:
     node.host = replace(HOST, kvm=KvmFacts(False, "no vmx"))
     node.create()
     node.start()
     assert node.run.is_emulated
 
 
-def test_start_paused_is_what_was_wanted(node: _Node) -> None:
+def test_start_paused_is_what_was_wanted(node: OneNode) -> None:
     node.create()
     node.start(is_paused=True)
     assert (node.run.state, node.run.reason) == (VmState.PAUSED, None)
 
 
-def test_start_explains_why_it_failed(node: _Node) -> None:
+def test_start_explains_why_it_failed(node: OneNode) -> None:
     node.create()
     node.hypervisor.refusal = "unable to open bridge lan0"
     job = node.do("start", StartVm())
@@ -268,32 +164,32 @@ def test_start_explains_why_it_failed(node: _Node) -> None:
     assert node.run.reason.code == "vm_start_failed"
 
 
-def test_start_takes_another_name_when_libvirt_has_it(node: _Node) -> None:
+def test_start_takes_another_name_when_libvirt_has_it(node: OneNode) -> None:
     node.hypervisor.add(Domain(OTHER_ID, "web", Activity.RUNNING, "<domain/>"))
     node.create()
     node.start()
     assert node.hypervisor.observe(VM_ID).name == "web-aaaaaaaa"
 
 
-def test_start_refuses_a_definition_that_changed(node: _Node) -> None:
+def test_start_refuses_a_definition_that_changed(node: OneNode) -> None:
     node.create()
     with pytest.raises(StaleGeneration):
         node.vms.start(VM_ID, StartVm(generation=7))
 
 
-def test_a_verb_says_when_there_is_no_such_vm(node: _Node) -> None:
+def test_a_verb_says_when_there_is_no_such_vm(node: OneNode) -> None:
     with pytest.raises(VmUnknown):
         node.vms.start(VM_ID, StartVm())
 
 
-def test_events_carry_the_correlation_id(node: _Node) -> None:
+def test_events_carry_the_correlation_id(node: OneNode) -> None:
     node.create()
     node.start(correlation_id=CorrelationId("ticket-7"))
     asked = node.store.events(0).events[1]
     assert (asked.code, asked.correlation_id) == ("vm_start_asked", "ticket-7")
 
 
-def test_a_guest_that_answers_is_up(node: _Node) -> None:
+def test_a_guest_that_answers_is_up(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.set_guest(VM_ID, _REPLIES)
@@ -306,7 +202,7 @@ def test_a_guest_that_answers_is_up(node: _Node) -> None:
 # --- stop
 
 
-def test_stop_ends_by_the_guests_agent(node: _Node) -> None:
+def test_stop_ends_by_the_guests_agent(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.set_guest(VM_ID, _REPLIES, frozenset({ShutdownWay.AGENT}))
@@ -317,7 +213,7 @@ def test_stop_ends_by_the_guests_agent(node: _Node) -> None:
     assert "destroy" not in node.hypervisor.calls
 
 
-def test_stop_ends_by_acpi_when_there_is_no_agent(node: _Node) -> None:
+def test_stop_ends_by_acpi_when_there_is_no_agent(node: OneNode) -> None:
     node.create()
     node.start()
     node.do("stop", StopVm())
@@ -328,7 +224,7 @@ def test_stop_ends_by_acpi_when_there_is_no_agent(node: _Node) -> None:
     assert node.run.state is VmState.DOWN
 
 
-def test_stop_ends_by_force_after_the_deadline(node: _Node) -> None:
+def test_stop_ends_by_force_after_the_deadline(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.set_guest(VM_ID, obeys=frozenset())
@@ -338,7 +234,7 @@ def test_stop_ends_by_force_after_the_deadline(node: _Node) -> None:
     assert node.codes()[-2:] == ["vm_stop_asked", "vm_killed"]
 
 
-def test_shutdown_never_uses_force(node: _Node) -> None:
+def test_shutdown_never_uses_force(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.set_guest(VM_ID, _REPLIES, frozenset())
@@ -351,7 +247,7 @@ def test_shutdown_never_uses_force(node: _Node) -> None:
     assert "destroy" not in node.hypervisor.calls
 
 
-def test_stop_by_force_asks_nobody(node: _Node) -> None:
+def test_stop_by_force_asks_nobody(node: OneNode) -> None:
     node.create()
     node.start()
     node.do("stop", StopVm(manner=StopManner.FORCE))
@@ -359,14 +255,14 @@ def test_stop_by_force_asks_nobody(node: _Node) -> None:
     assert node.run.state is VmState.DOWN
 
 
-def test_stop_ends_a_paused_vm_by_force(node: _Node) -> None:
+def test_stop_ends_a_paused_vm_by_force(node: OneNode) -> None:
     node.create()
     node.start(is_paused=True)
     assert node.do("stop", StopVm(deadline_s=60)).state is JobState.DONE
     assert node.run.state is VmState.DOWN
 
 
-def test_shutdown_refuses_a_paused_vm(node: _Node) -> None:
+def test_shutdown_refuses_a_paused_vm(node: OneNode) -> None:
     node.create()
     node.start(is_paused=True)
     job = node.do("stop", StopVm(manner=StopManner.SHUTDOWN))
@@ -374,13 +270,13 @@ def test_shutdown_refuses_a_paused_vm(node: _Node) -> None:
     assert job.error.code == "vm_paused"
 
 
-def test_stop_leaves_a_vm_that_is_down_as_it_is(node: _Node) -> None:
+def test_stop_leaves_a_vm_that_is_down_as_it_is(node: OneNode) -> None:
     node.create()
     assert node.do("stop", StopVm()).state is JobState.DONE
     assert node.codes() == ["vm_created"]
 
 
-def test_stop_can_be_cancelled(node: _Node) -> None:
+def test_stop_can_be_cancelled(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.set_guest(VM_ID, _REPLIES, frozenset())
@@ -393,7 +289,7 @@ def test_stop_can_be_cancelled(node: _Node) -> None:
 
 
 @pytest.mark.parametrize("deadline_s", [-1.0, 3601.0, float("nan"), float("inf")])
-def test_stop_refuses_a_deadline_that_is_none(node: _Node, deadline_s: float) -> None:
+def test_stop_refuses_a_deadline_that_is_none(node: OneNode, deadline_s: float) -> None:
     node.create()
     with pytest.raises(BadDeadline):
         node.vms.stop(VM_ID, StopVm(deadline_s=deadline_s))
@@ -402,7 +298,7 @@ def test_stop_refuses_a_deadline_that_is_none(node: _Node, deadline_s: float) ->
 # --- pause, resume, reset, delete, and what looks
 
 
-def test_pause_and_resume_are_what_was_wanted(node: _Node) -> None:
+def test_pause_and_resume_are_what_was_wanted(node: OneNode) -> None:
     node.create()
     node.start()
     node.do("pause", ActOnVm())
@@ -413,14 +309,14 @@ def test_pause_and_resume_are_what_was_wanted(node: _Node) -> None:
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "reset"])
-def test_a_verb_refuses_a_vm_that_is_down(node: _Node, verb: str) -> None:
+def test_a_verb_refuses_a_vm_that_is_down(node: OneNode, verb: str) -> None:
     node.create()
     job = node.do(verb, ActOnVm())
     assert job.error is not None
     assert job.error.code == "vm_not_running"
 
 
-def test_reset_is_told_once(node: _Node) -> None:
+def test_reset_is_told_once(node: OneNode) -> None:
     node.create()
     node.start()
     node.do("reset", ActOnVm())
@@ -428,7 +324,7 @@ def test_reset_is_told_once(node: _Node) -> None:
     assert "vm_rebooted" not in node.codes()
 
 
-def test_delete_removes_the_disks(node: _Node) -> None:
+def test_delete_removes_the_disks(node: OneNode) -> None:
     node.create()
     assert node.do("delete", DeleteVm()).state is JobState.DONE
     assert (node.pool.definitions, node.pool.disks) == ({}, {})
@@ -436,7 +332,7 @@ def test_delete_removes_the_disks(node: _Node) -> None:
         node.vms.show(VM_ID)
 
 
-def test_create_refuses_a_vm_that_was_deleted(node: _Node) -> None:
+def test_create_refuses_a_vm_that_was_deleted(node: OneNode) -> None:
     node.create()
     node.do("delete", DeleteVm())
     with pytest.raises(VmGone):
@@ -447,7 +343,7 @@ def test_create_refuses_a_vm_that_was_deleted(node: _Node) -> None:
     assert (node.pool.definitions, node.pool.disks) == ({}, {})
 
 
-def test_create_may_be_asked_again_when_it_failed(node: _Node) -> None:
+def test_create_may_be_asked_again_when_it_failed(node: OneNode) -> None:
     def refuse(_vm: Vm) -> None:
         node.volumes.on_make = lambda _: None
         raise CommandFailed("no space")
@@ -459,7 +355,7 @@ def test_create_may_be_asked_again_when_it_failed(node: _Node) -> None:
     node.create()
 
 
-def test_delete_again_is_the_same_end(node: _Node) -> None:
+def test_delete_again_is_the_same_end(node: OneNode) -> None:
     node.create()
     job_id = JobId("11111111-0000-4000-8000-000000000001")
     first = node.do("delete", DeleteVm(job_id))
@@ -469,7 +365,7 @@ def test_delete_again_is_the_same_end(node: _Node) -> None:
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "delete"])
-def test_a_verb_waits_for_libvirt_before_it_acts(node: _Node, verb: str) -> None:
+def test_a_verb_waits_for_libvirt_before_it_acts(node: OneNode, verb: str) -> None:
     node.create()
     request = {"start": StartVm(), "stop": StopVm(), "delete": DeleteVm()}[verb]
     node.hypervisor.disconnect()
@@ -479,7 +375,7 @@ def test_a_verb_waits_for_libvirt_before_it_acts(node: _Node, verb: str) -> None
     assert node.end_of(job).state is JobState.DONE
 
 
-def test_a_verb_that_waits_for_libvirt_can_be_cancelled(node: _Node) -> None:
+def test_a_verb_that_waits_for_libvirt_can_be_cancelled(node: OneNode) -> None:
     node.create()
     node.hypervisor.disconnect()
     job = node.vms.start(VM_ID, StartVm())
@@ -487,7 +383,7 @@ def test_a_verb_that_waits_for_libvirt_can_be_cancelled(node: _Node) -> None:
     assert node.end_of(job).state is JobState.CANCELLED
 
 
-def test_delete_refuses_a_vm_that_runs(node: _Node) -> None:
+def test_delete_refuses_a_vm_that_runs(node: OneNode) -> None:
     node.create()
     node.start()
     job = node.do("delete", DeleteVm())
@@ -495,19 +391,19 @@ def test_delete_refuses_a_vm_that_runs(node: _Node) -> None:
     assert job.error.code == "vm_not_down"
 
 
-def test_screenshot_returns_the_picture(node: _Node) -> None:
+def test_screenshot_returns_the_picture(node: OneNode) -> None:
     node.create()
     node.start()
     assert node.vms.screenshot(VM_ID) == PNG
 
 
-def test_screenshot_refuses_a_vm_that_is_down(node: _Node) -> None:
+def test_screenshot_refuses_a_vm_that_is_down(node: OneNode) -> None:
     node.create()
     with pytest.raises(NotRunning):
         node.vms.screenshot(VM_ID)
 
 
-def test_serial_is_readable_after_the_end(node: _Node) -> None:
+def test_serial_is_readable_after_the_end(node: OneNode) -> None:
     node.create()
     (node.folder / "serial" / f"{VM_ID}.log").write_bytes(b"Kernel panic")
     assert node.vms.serial(VM_ID, 5) == b"panic"
@@ -524,7 +420,7 @@ def test_serial_is_readable_after_the_end(node: _Node) -> None:
         pytest.param("destroyed", EndCause.KILLED, id="by-virsh"),
     ],
 )
-def test_an_end_is_explained(node: _Node, detail: str, cause: EndCause) -> None:
+def test_an_end_is_explained(node: OneNode, detail: str, cause: EndCause) -> None:
     node.create()
     node.start()
     node.hypervisor.end(VM_ID, detail)
@@ -534,7 +430,7 @@ def test_an_end_is_explained(node: _Node, detail: str, cause: EndCause) -> None:
     assert run.reason is not None
 
 
-def test_a_disk_error_pauses_with_its_reason(node: _Node) -> None:
+def test_a_disk_error_pauses_with_its_reason(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.fault(VM_ID, "enospc on vda")
@@ -556,7 +452,7 @@ def test_a_disk_error_pauses_with_its_reason(node: _Node) -> None:
     ],
 )
 def test_a_paused_vm_that_hangs_is_told_and_is_paused_again(
-    node: _Node, activity: Activity, reason: str | None
+    node: OneNode, activity: Activity, reason: str | None
 ) -> None:
     node.create()
     node.start(is_paused=True)
@@ -575,7 +471,7 @@ def test_a_paused_vm_that_hangs_is_told_and_is_paused_again(
     assert node.codes()[-2:] == ["vm_not_responding", "vm_responding"]
 
 
-def test_a_reboot_forgets_what_the_guest_said(node: _Node) -> None:
+def test_a_reboot_forgets_what_the_guest_said(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.set_guest(VM_ID, _REPLIES)
@@ -588,7 +484,7 @@ def test_a_reboot_forgets_what_the_guest_said(node: _Node) -> None:
 # --- recovery
 
 
-def test_a_running_vm_is_adopted_untouched(node: _Node) -> None:
+def test_a_running_vm_is_adopted_untouched(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.set_guest(VM_ID, _REPLIES)
@@ -609,7 +505,7 @@ def test_a_running_vm_is_adopted_untouched(node: _Node) -> None:
     ],
 )
 def test_an_end_while_the_agent_was_away_is_read_from_the_log(
-    node: _Node, line: str | None, cause: EndCause
+    node: OneNode, line: str | None, cause: EndCause
 ) -> None:
     node.create()
     node.start()
@@ -626,7 +522,7 @@ def test_an_end_while_the_agent_was_away_is_read_from_the_log(
     assert run.end.cause is cause
 
 
-def test_a_reboot_of_the_host_ends_what_ran(node: _Node) -> None:
+def test_a_reboot_of_the_host_ends_what_ran(node: OneNode) -> None:
     node.create()
     node.start()
     node.stop_agent()
@@ -641,7 +537,7 @@ def test_a_reboot_of_the_host_ends_what_ran(node: _Node) -> None:
     assert "vm_lost_with_host" in node.codes()
 
 
-def test_what_happened_while_libvirt_was_away_is_seen_after_it(node: _Node) -> None:
+def test_what_happened_while_libvirt_was_away_is_seen_after_it(node: OneNode) -> None:
     node.create()
     node.start()
     node.hypervisor.disconnect()
@@ -655,7 +551,7 @@ def test_what_happened_while_libvirt_was_away_is_seen_after_it(node: _Node) -> N
     assert node.vms.problem() is None
 
 
-def test_foreign_domains_are_shown_and_never_touched(node: _Node) -> None:
+def test_foreign_domains_are_shown_and_never_touched(node: OneNode) -> None:
     node.stop_agent()
     node.hypervisor.add(Domain(OTHER_ID, "theirs", Activity.PAUSED, "<domain/>"))
     node.start_agent()
@@ -671,7 +567,7 @@ def test_foreign_domains_are_shown_and_never_touched(node: _Node) -> None:
     ],
 )
 def test_a_start_that_was_cut_short_is_finished(
-    node: _Node, has_domain: bool, creations: int
+    node: OneNode, has_domain: bool, creations: int
 ) -> None:
     node.create()
     node.stop_agent()
@@ -687,7 +583,7 @@ def test_a_start_that_was_cut_short_is_finished(
     assert node.hypervisor.calls.count("create") == creations
 
 
-def test_a_start_is_not_repeated_after_a_reboot_of_the_host(node: _Node) -> None:
+def test_a_start_is_not_repeated_after_a_reboot_of_the_host(node: OneNode) -> None:
     node.create()
     node.stop_agent()
     node.start_agent(has_workers=False)
@@ -699,7 +595,7 @@ def test_a_start_is_not_repeated_after_a_reboot_of_the_host(node: _Node) -> None
     assert node.run.state is VmState.DOWN
 
 
-def test_a_delete_that_was_cut_short_is_finished(node: _Node) -> None:
+def test_a_delete_that_was_cut_short_is_finished(node: OneNode) -> None:
     node.create()
     node.stop_agent()
     node.start_agent(has_workers=False)
@@ -711,7 +607,7 @@ def test_a_delete_that_was_cut_short_is_finished(node: _Node) -> None:
     assert node.pool.disks == {}
 
 
-def test_vm_of_no_pool_is_told_and_not_touched(node: _Node) -> None:
+def test_vm_of_no_pool_is_told_and_not_touched(node: OneNode) -> None:
     node.stop_agent()
     store = Store(node.folder / "store.db", SystemClock(), NODE_ID, HOST.boot_id)
     with store.change() as change:
@@ -730,7 +626,7 @@ def test_vm_of_no_pool_is_told_and_not_touched(node: _Node) -> None:
     assert disk.read_text() == "precious"
 
 
-def test_a_job_id_is_one_job(node: _Node) -> None:
+def test_a_job_id_is_one_job(node: OneNode) -> None:
     node.create()
     job_id = JobId("11111111-0000-4000-8000-000000000001")
     with pytest.raises(JobUnknown):
@@ -741,7 +637,7 @@ def test_a_job_id_is_one_job(node: _Node) -> None:
     assert node.run.state is VmState.DOWN
 
 
-def test_many_callers_at_once_start_one_qemu(node: _Node) -> None:
+def test_many_callers_at_once_start_one_qemu(node: OneNode) -> None:
     node.create()
     jobs: list[Job] = []
     threads = [
@@ -751,6 +647,6 @@ def test_many_callers_at_once_start_one_qemu(node: _Node) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(_WAIT_S)
+        thread.join(WAIT_S)
     assert {job.state for job in jobs} == {JobState.DONE}
     assert node.hypervisor.calls.count("create") == 1

@@ -57,6 +57,7 @@ from node.vm.pool_editing import STRAY_S, DiskNotAttached
 from node.vm.pool_vms import LEASES_S, LIMITS_S, DefinitionsIncomplete
 from node.vm.register import VmUnknown
 from tests.fakes.clock import FakeClock
+from tests.fakes.hooks import FakeHooks
 from tests.fakes.hypervisor import FakeHypervisor
 from tests.fakes.volumes import (
     POOL_ID,
@@ -103,7 +104,7 @@ class _Node:
         self.vms = Lifecycle(
             *(self.hypervisor, self.store, self.jobs, self.clock),
             *(config, lambda: host, images.list_images, facts.GuestPoller),
-            *(self.volumes, self.folder / "logs"),
+            *(self.volumes, FakeHooks(), self.folder / "logs"),
         )
         self.jobs.recover(self.vms.job_handlers())
         self.vms.run()

@@ -27,6 +27,7 @@ from node.storage import images
 from node.storage.spm.vm_leases import VmLeaseMissing
 from node.units import MiB
 from node.vm.lifecycle import Lifecycle
+from tests.fakes.hooks import FakeHooks
 from tests.fakes.hypervisor import FakeHypervisor
 from tests.unit.node.storage.pools.nodes import Node, Nodes
 from tests.unit.node.storage.small_qemu import qemu_img
@@ -127,6 +128,7 @@ def vms(nodes: Nodes, node: Node, tmp_path: Path) -> Iterator[Lifecycle]:
         images.list_images,
         facts.GuestPoller,
         node.volumes,
+        FakeHooks(),
         tmp_path / "logs",
     )
     nodes.holding, nodes.on_defined = made.pool_vms.holding, made.adopt

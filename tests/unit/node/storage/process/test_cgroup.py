@@ -12,6 +12,7 @@ import pytest
 
 from node.storage.process import cgroup, kill
 from node.storage.process.cgroup import Group
+from node.system import cgroups
 from tests.fakes import storage_process
 
 END_S = 20.0
@@ -21,7 +22,7 @@ END_S = 20.0
 def path() -> Iterator[Path]:
     if why_not := storage_process.why_not():
         pytest.skip(why_not)
-    path = cgroup.find_hierarchy() / f"skerry-test-{uuid.uuid4().hex[:12]}"
+    path = cgroups.find_hierarchy() / f"skerry-test-{uuid.uuid4().hex[:12]}"
     yield path
     kill.kill_all(str(path), END_S)
     for folder, _, _ in os.walk(path, topdown=False):

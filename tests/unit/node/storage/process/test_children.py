@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from node.errors import Failed
-from node.storage.process import cgroup
 from node.storage.process.cgroup import Group
 from node.storage.process.children import Children, Command, NotStarted
 from node.storage.process.launch import User
+from node.system import cgroups
 from tests.fakes import storage_process
 from tests.fakes.storage_process import wait_until
 
@@ -23,7 +23,7 @@ class Loop:
     """A loop in a thread of its own, which it does not end before its children."""
 
     def __init__(self, start_s: float = END_S) -> None:
-        path = cgroup.find_hierarchy() / f"skerry-test-{uuid.uuid4().hex[:12]}"
+        path = cgroups.find_hierarchy() / f"skerry-test-{uuid.uuid4().hex[:12]}"
         self.group = Group(path)
         self.children = Children(self.group, User(), start_s)
         self.thread = threading.Thread(target=self.children.run)

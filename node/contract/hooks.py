@@ -1,0 +1,48 @@
+"""What VMs ask of hooks: that scripts of administrators run at the right moments."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from node.errors import Conflict
+from node.model.hooks import HookPoint
+from node.model.vm import Vm
+
+
+class HookEditRefused(Conflict):
+    """libvirt does not take what a script has made of the domain."""
+
+    code = "hook_edit_refused"
+    remedy = (
+        "Mend the script, or take the property away that it acts on; "
+        "`skerry-node hooks test` shows what it changes."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """XML as scripts have left it."""
+
+    xml: str
+    # Each script that changed something, with the XML as it was after it.
+    edits: tuple[tuple[str, str], ...] = ()
+
+
+# Returns XML, when a script needs it: that of a domain is asked of libvirt.
+Describe = Callable[[], str]
+
+
+class Hooks(Protocol):
+    """Who runs hooks of VMs; `node.hooks.vms` does. Any thread may call."""
+
+    def edit(self, point: HookPoint, vm: Vm, xml: str) -> Edited:
+        """Let scripts change XML; HookFailed, and what is about to be done is not."""
+
+    def ask(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+        """Let scripts forbid what is about to be done; HookFailed."""
+
+    def tell(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+        """Let scripts know what has been done, some time after this returns.
+
+        It is written down first: an agent that stops tells when it starts again.
+        """

@@ -1,0 +1,153 @@
+"""Run the hooks of VMs, and say on the VM what they said and did.
+
+What has been done is told by jobs, one VM's after the other: they go on after a restart
+of the agent, and a script that hangs holds up nobody else.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from node import jobs, wire
+from node.contract.hooks import Describe, Edited
+from node.errors import Error
+from node.hooks.points import POINTS
+from node.hooks.runner import HookFailed, Occasion, Outcome, Runner
+from node.jobs import Jobs, Progress
+from node.model.hooks import HookPoint
+from node.model.ids import CorrelationId, VmId
+from node.model.job import Job
+from node.model.properties import CustomProperty
+from node.model.vm import Vm
+from node.store import Store
+
+log = logging.getLogger(__name__)
+
+VERB: Final = "hook_tell"
+KIND: Final = "hook"
+_SAID_MAX: Final = 2000  # of one script, in an event
+
+
+class VmHooks:
+    """The hooks of this node's VMs. Any thread may call."""
+
+    def __init__(self, runner: Runner, store: Store, job_queue: Jobs) -> None:
+        self._runner = runner
+        self._store = store
+        self._jobs = job_queue
+
+    def edit(self, point: HookPoint, vm: Vm, xml: str) -> Edited:
+        """Let scripts change XML; HookFailed."""
+        assert POINTS[point].counts, point
+        if not self._runner.has_scripts(point):
+            return Edited(xml)
+        outcome = self._run(point, vm, variables(vm.spec.custom_properties), xml)
+        edits = tuple((name, each.decode()) for name, each in outcome.edits)
+        return Edited(outcome.payload.decode(), edits)
+
+    def ask(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+        """Let scripts forbid what is about to be done; HookFailed."""
+        if self._runner.has_scripts(point):
+            xml = _described(describe)
+            self._run(point, vm, variables(vm.spec.custom_properties), xml)
+
+    def tell(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+        """Let scripts know what has been done."""
+        assert not POINTS[point].may_abort, point
+        if not self._runner.has_scripts(point):
+            return
+        asked = {
+            "point": point.value,
+            "vm_id": vm.spec.vm_id,
+            "name": vm.spec.name,
+            "variables": variables(vm.spec.custom_properties),
+            "xml": _described(describe),
+        }
+        try:
+            self._jobs.submit(
+                VERB,
+                KIND,
+                vm.spec.vm_id,
+                lambda progress: self._tell(asked, progress),
+                job_id=None,
+                arguments=asked,
+            )
+        except Error as error:  # what they are told of is done: nobody can take it back
+            log.error("hooks of %s are not told: %s", point, error)
+
+    def job_handlers(self) -> Mapping[str, jobs.Handler]:
+        """Return what runs an unfinished job of ours again, by verb."""
+
+        def handle(job: Job, arguments: wire.Json) -> jobs.Runner:
+            return lambda progress: self._tell(arguments, progress)
+
+        return {VERB: handle}
+
+    def _run(
+        self, point: HookPoint, vm: Vm, named: Mapping[str, str], xml: str
+    ) -> Outcome:
+        occasion = Occasion(point, xml.encode(), named, vm.spec.vm_id)
+        outcome = self._runner.attempt(occasion)
+        self._note(occasion, outcome, vm.spec.name)
+        outcome.check(point)
+        return outcome
+
+    def _tell(self, asked: wire.Json, progress: Progress) -> None:
+        point = HookPoint(asked["point"])
+        progress.step(10, point)
+        named, vm_id = asked["variables"], asked["vm_id"]
+        occasion = Occasion(point, asked["xml"].encode(), named, vm_id)
+        outcome = self._runner.attempt(occasion)
+        self._note(occasion, outcome, asked["name"], progress.job.correlation_id)
+        if outcome.problem:
+            raise HookFailed(f"{point}: {outcome.problem}", point=point.value)
+
+    def _note(
+        self,
+        occasion: Occasion,
+        outcome: Outcome,
+        name: str,
+        correlation_id: CorrelationId | None = None,
+    ) -> None:
+        """Keep as events of the VM what its scripts said, and which failed."""
+        told = [each for each in outcome.runs if each.problem or each.said]
+        if not told and not outcome.refused:
+            return
+        vm_id = VmId(occasion.vm_id)
+        point = occasion.point.value
+        with self._store.change() as change:
+            for run in told:
+                code = "hook_failed" if run.problem else "hook_said"
+                detail = run.problem or run.said[-_SAID_MAX:]
+                change.event(
+                    code,
+                    vm_id=vm_id,
+                    correlation_id=correlation_id,
+                    name=name,
+                    point=point,
+                    script=run.script,
+                    detail=detail,
+                )
+            for script in outcome.refused:
+                change.event(
+                    "hook_refused",
+                    vm_id=vm_id,
+                    name=name,
+                    point=point,
+                    script=script.name,
+                    detail=script.refused,
+                )
+
+
+def variables(properties: tuple[CustomProperty, ...]) -> dict[str, str]:
+    """Return what a script finds in its environment of custom properties."""
+    return {each.name: each.value for each in properties}
+
+
+def _described(describe: Describe) -> str:
+    """Return XML; without, if there is nobody left to ask."""
+    try:
+        return describe()
+    except Error as error:
+        log.info("hooks get no XML: %s", error)
+        return "<domain/>"

@@ -1,0 +1,192 @@
+"""When hooks are asked and told about a VM, and what their word is worth."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.hooks.runner import HookFailed
+from node.model.hooks import HookPoint
+from node.model.job import JobState
+from node.model.requests import ActOnVm, StartVm, StopManner, StopVm
+from node.model.vm import VmState
+from node.system.hypervisor import Activity, HypervisorRefused
+from tests.lab import waiting
+from tests.unit.node.vm.examples import VM_ID
+from tests.unit.node.vm.one_node import OneNode
+
+STARTED = [HookPoint.BEFORE_VM_START, HookPoint.AFTER_VM_START]
+ENDED = [HookPoint.BEFORE_VM_DESTROY, HookPoint.AFTER_VM_DESTROY]
+FORCE = StopVm(manner=StopManner.FORCE)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[OneNode]:
+    made = OneNode(tmp_path)
+    made.create()
+    yield made
+    made.stop_agent()
+
+
+def _told(node: OneNode, expected: list[HookPoint]) -> None:
+    """Check what was reached, which a thread of its own tells in part."""
+    told = node.hooks.told
+    waiting.until("what is told", lambda: len(told) >= len(expected), timeout_s=10.0)
+    assert told == expected
+
+
+def test_start_asks_and_tells(node: OneNode) -> None:
+    node.start()
+    _told(node, STARTED)
+    live = node.hypervisor.observe(VM_ID).xml
+    assert node.hooks.seen[HookPoint.AFTER_VM_START] == live
+
+
+def test_edit_is_what_is_started(node: OneNode) -> None:
+    node.hooks.on_edit = lambda _, xml: xml.replace("<name>", "<title>t</title><name>")
+    node.start()
+    assert "<title>t</title>" in node.hypervisor.observe(VM_ID).xml
+
+
+def test_edit_keeps_its_place_under_another_name(node: OneNode) -> None:
+    other = "<uuid>00000000-0000-4000-8000-000000000009</uuid>"
+    node.hypervisor.create(f"<domain><name>web</name>{other}</domain>")
+    node.hooks.on_edit = lambda _, xml: xml.replace("<name>", "<title>t</title><name>")
+    node.start()
+    domain = node.hypervisor.observe(VM_ID)
+    assert domain.name.startswith("web-")
+    assert "<title>t</title>" in domain.xml
+
+
+def test_hook_that_fails_keeps_a_vm_down(node: OneNode) -> None:
+    def refuse(point: HookPoint, xml: str) -> str:
+        raise HookFailed(f"{point}: 50_a: no licence")
+
+    node.hooks.on_edit = refuse
+    job = node.do("start", StartVm())
+    assert job.error is not None
+    assert (job.state, job.error.code) == (JobState.FAILED, "hook_failed")
+    assert "create" not in node.hypervisor.calls
+    assert node.run.state is VmState.DOWN
+    assert node.run.end is not None
+    assert "no licence" in node.run.end.detail
+    _told(node, [HookPoint.BEFORE_VM_START, *ENDED])
+
+
+def test_edit_that_libvirt_refuses_names_its_script(node: OneNode) -> None:
+    def refuse(xml: str) -> None:
+        if "<bad" in xml:
+            raise HypervisorRefused("unknown element bad")
+
+    node.hypervisor.on_create = refuse
+    node.hooks.on_edit = lambda _, xml: xml.replace("<name>", "<bad/><name>")
+    job = node.do("start", StartVm())
+    assert job.error is not None
+    assert job.error.code == "hook_edit_refused"
+    assert "50_fake" in job.error.message
+    assert "unknown element bad" in job.error.message
+
+
+def test_refusal_without_an_edit_is_libvirts_own(node: OneNode) -> None:
+    node.hypervisor.refusal = "no room"
+    job = node.do("start", StartVm())
+    assert job.error is not None
+    assert job.error.code == "hypervisor_refused"
+
+
+def test_pause_and_resume_ask_and_tell(node: OneNode) -> None:
+    node.start()
+    node.do("pause", ActOnVm())
+    node.do("resume", ActOnVm())
+    points = [
+        HookPoint.BEFORE_VM_PAUSE,
+        HookPoint.AFTER_VM_PAUSE,
+        HookPoint.BEFORE_VM_CONT,
+        HookPoint.AFTER_VM_CONT,
+    ]
+    told = node.hooks.told
+    waiting.until("all", lambda: len(told) >= len(STARTED) + 4, timeout_s=10.0)
+    assert sorted(told[2:]) == sorted(points)
+    assert told.index(points[1]) < told.index(points[3])
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_hook_forbids_to_pause_and_resume(node: OneNode, verb: str) -> None:
+    node.start()
+    if verb == "resume":
+        node.do("pause", ActOnVm())
+
+    def refuse(point: HookPoint) -> None:
+        raise HookFailed(f"{point}: 50_a: not now")
+
+    node.hooks.on_ask = refuse
+    before = node.run.state
+    job = node.do(verb, ActOnVm())
+    assert job.error is not None
+    assert job.error.code == "hook_failed"
+    assert node.run.state is before
+
+
+def test_pause_by_an_error_counts(node: OneNode) -> None:
+    node.start()
+    node.hypervisor.set_activity(VM_ID, Activity.FAULTED)
+    node.await_state(VmState.PAUSED)
+    _told(node, [*STARTED, HookPoint.AFTER_VM_PAUSE])
+    node.do("resume", ActOnVm())
+    waiting.until(
+        "it goes on",
+        lambda: HookPoint.AFTER_VM_CONT in node.hooks.told,
+        timeout_s=10.0,
+    )
+
+
+def test_force_tells_before_and_after(node: OneNode) -> None:
+    node.start()
+    live = node.hypervisor.observe(VM_ID).xml
+    node.do("stop", FORCE)
+    _told(node, [*STARTED, *ENDED])
+    assert node.hooks.seen[HookPoint.BEFORE_VM_DESTROY] == live
+    assert node.hooks.seen[HookPoint.AFTER_VM_DESTROY] == live
+
+
+@pytest.mark.parametrize("way", ["shutdown", "crashed"])
+def test_end_by_itself_is_told(node: OneNode, way: str) -> None:
+    node.start()
+    node.hypervisor.end(VM_ID, way)
+    node.await_state(VmState.DOWN)
+    _told(node, [*STARTED, *ENDED])
+
+
+def test_end_is_told_of_a_vm_that_ended_while_no_agent_was_there(
+    node: OneNode,
+) -> None:
+    node.start()
+    live = node.hypervisor.observe(VM_ID).xml
+    node.stop_agent()
+    node.hypervisor.end(VM_ID, "shutdown")
+    node.start_agent()
+    _told(node, [*STARTED, *ENDED])
+    assert node.hooks.seen[HookPoint.AFTER_VM_DESTROY] == live
+
+
+def test_start_that_is_run_again_tells_again(node: OneNode) -> None:
+    """The agent died after QEMU was there: nobody knows whether hooks were told."""
+    node.start()
+    node.stop_agent()
+    node.start_agent(has_workers=False)
+    asked = node.vms.start(VM_ID, StartVm())
+    node.restart_agent()
+    assert node.end_of(asked).state is JobState.DONE
+    assert node.hooks.told == [*STARTED, HookPoint.AFTER_VM_START]
+
+
+def test_start_of_one_that_runs_tells_nothing(node: OneNode) -> None:
+    node.start()
+    node.start()
+    assert node.hooks.told == STARTED
+
+
+def test_shutdown_by_the_guest_tells_once(node: OneNode) -> None:
+    node.start()
+    node.do("stop", StopVm(manner=StopManner.GRACEFUL))
+    _told(node, [*STARTED, *ENDED])
