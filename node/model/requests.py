@@ -8,6 +8,7 @@ from node.model.feed import Document, Tombstone
 from node.model.host import Device, Image
 from node.model.ids import CorrelationId, DiskId, JobId
 from node.model.job import Job
+from node.model.properties import CustomProperty
 from node.model.vm import Disk, Vm, VmEntry, VmSpec
 
 
@@ -97,6 +98,17 @@ class ResizeVmDisk:
     correlation_id: CorrelationId | None = None
     # For the manager: of the run on another node under which the disk has grown.
     lease_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetProperties:
+    """Give a VM, or one of its devices, these custom properties, and no others."""
+
+    custom_properties: tuple[CustomProperty, ...]
+    device_id: str | None = None  # of a card or a disk; None: the VM's own
+    job_id: JobId | None = None
+    generation: int | None = None
+    correlation_id: CorrelationId | None = None
 
 
 @dataclass(frozen=True, slots=True)

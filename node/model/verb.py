@@ -46,6 +46,7 @@ class ActionGroup(StrEnum):
     CREATE_TEMPLATE = "create_template"
     EDIT_TEMPLATE = "edit_template_properties"
     DELETE_TEMPLATE = "delete_template"
+    CHANGE_CUSTOM_PROPERTIES = "change_vm_custom_properties"
     EDIT_FLEET = "configure_engine"
 
 

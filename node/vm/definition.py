@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from node.errors import Conflict, Invalid, Unsupported
 from node.model.host import Image, NodeFacts
 from node.model.ids import PoolId, StorageDomainId
+from node.model.properties import CustomProperty
 from node.model.storage import DiskFormat
 from node.model.vm import (
     Cpu,
@@ -23,6 +24,7 @@ from node.model.vm import (
     Vm,
     VmSpec,
 )
+from node.policy import properties
 from node.units import KiB, MiB
 from node.vm.devices import drive
 
@@ -97,6 +99,25 @@ def pin(spec: VmSpec, host: NodeFacts, images: Mapping[str, Image]) -> VmSpec:
     return replace(spec, machine=machine)
 
 
+def with_properties(
+    spec: VmSpec, device_id: str | None, given: tuple[CustomProperty, ...]
+) -> VmSpec:
+    """Return a VM with custom properties, or its device with them; NoSuchDevice."""
+    own = properties.edited((), given)
+    if device_id is None:
+        return replace(spec, custom_properties=own)
+    properties.of(spec, device_id)
+    nics = tuple(
+        replace(nic, custom_properties=own) if nic.nic_id == device_id else nic
+        for nic in spec.nics
+    )
+    disks = tuple(
+        replace(disk, custom_properties=own) if disk.disk_id == device_id else disk
+        for disk in spec.disks
+    )
+    return replace(spec, nics=nics, disks=disks)
+
+
 def placed(
     spec: VmSpec, pool_id: PoolId, storage_domain_ids: Iterable[StorageDomainId | None]
 ) -> VmSpec:
@@ -159,6 +180,7 @@ def check_alone(spec: VmSpec, host: NodeFacts) -> None:
             field = f"disks[{index}].storage_domain_id"
             raise _bad(field, "goes with pool_id, and all disks have it or none")
     _check_template(spec)
+    properties.check_all(spec)
     for index, nic in enumerate(spec.nics):
         _check_nic(nic, f"nics[{index}]", host)
     _check_unique("disks", "disk_id", (disk.disk_id for disk in spec.disks))
@@ -203,6 +225,7 @@ def check_memory(spec: VmSpec, host: NodeFacts) -> None:
 def check_pool_disk(disk: Disk) -> None:
     """Check a disk of a pool that is to be attached; BadVm."""
     _check_disk(disk, "disk")
+    properties.check(disk.custom_properties)
     if disk.storage_domain_id is None:
         raise _bad("disk.storage_domain_id", "must name where the disk lies")
 

@@ -22,6 +22,7 @@ from node.model.feed import Kind
 from node.model.host import Image, NodeFacts
 from node.model.ids import CorrelationId, DiskId, VmId
 from node.model.job import Job, JobState
+from node.model.properties import CustomProperty
 from node.model.reason import Reason
 from node.model.requests import (
     ActOnVm,
@@ -30,6 +31,7 @@ from node.model.requests import (
     DeleteVm,
     DetachDisk,
     ResizeVmDisk,
+    SetProperties,
     StartVm,
     StopManner,
     StopVm,
@@ -43,6 +45,7 @@ from node.model.vm import (
     VmEntry,
     VmSpec,
 )
+from node.policy import properties
 from node.store import Store
 from node.system.hypervisor import (
     Activity,
@@ -72,7 +75,7 @@ from node.vm.templates import Changes, Keeper, Templates
 
 log = logging.getLogger(__name__)
 
-Act = ActOnVm | DeleteVm | AttachDisk | DetachDisk | ResizeVmDisk
+Act = ActOnVm | DeleteVm | AttachDisk | DetachDisk | ResizeVmDisk | SetProperties
 
 _HYPERVISOR_WAIT_S = 20.0  # libvirtd restarts in two
 _AGAIN_S = 0.2
@@ -177,6 +180,7 @@ class Lifecycle:
             "vm_attach_disk": self._attach_disk,
             "vm_detach_disk": self._detach_disk,
             "vm_resize_disk": self._resize_disk,
+            "vm_set_properties": self._set_properties,
         }
 
     # --- life of the service
@@ -354,6 +358,14 @@ class Lifecycle:
         asked = {name: getattr(request, name) for name in _GROWTH}
         return self._act("vm_resize_disk", vm_id, request, **asked)
 
+    def set_properties(self, vm_id: VmId, request: SetProperties) -> Job:
+        """Give a VM, or a device of it, custom properties for its next start."""
+        spec = self._register.get(vm_id).vm.spec
+        properties.of(spec, request.device_id)
+        properties.check(request.custom_properties)
+        asked = {name: getattr(request, name) for name in _PROPERTIES}
+        return self._act("vm_set_properties", vm_id, request, **asked)
+
     def list(self) -> tuple[VmEntry, ...]:
         return self._register.list()
 
@@ -509,6 +521,13 @@ class Lifecycle:
         look = self._check_running if version is None else self.look_first
         self.editor.resize(look(vm_id, progress), disk_id, size_bytes, version)
 
+    def _set_properties(
+        self, vm_id: VmId, arguments: wire.Json, progress: Progress
+    ) -> None:
+        given, device_id = (arguments[each] for each in _PROPERTIES)
+        wanted = wire.from_json(tuple[CustomProperty, ...], given)
+        self.editor.set_properties(self.look_first(vm_id, progress), device_id, wanted)
+
     def _check_running(self, vm_id: VmId, progress: Progress) -> VmEntry:
         entry = self.look_first(vm_id, progress)
         if entry.run.started_at is None:
@@ -564,6 +583,7 @@ class Lifecycle:
 _HOW = ("is_paused", "discard_memory")
 _AGAIN = "is_again"  # the job is run again, after a restart of the agent
 _GROWTH = ("disk_id", "size_bytes", "lease_version")
+_PROPERTIES = ("custom_properties", "device_id")
 _PAUSED = frozenset({Activity.PAUSED, Activity.FAULTED})
 
 

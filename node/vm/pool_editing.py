@@ -19,6 +19,7 @@ from node.errors import Busy, Conflict, Error, Failed
 from node.jobs import Progress
 from node.model.host import Image, NodeFacts
 from node.model.ids import CorrelationId, DiskId, VmId
+from node.model.properties import CustomProperty
 from node.model.vm import Disk, Vm, VmEntry, VmRun, VmSpec, VmState
 from node.system.hypervisor import DeviceMissing, Hypervisor
 from node.vm import definition, domxml, states
@@ -350,6 +351,22 @@ class PoolEditor:
         with self._turn(_TURN_OF_JOB_S):
             vm = self._read(entry)
             self._record(vm, find_disk(vm.spec, disk_id), size_bytes)
+
+    def set_properties(
+        self,
+        entry: VmEntry,
+        device_id: str | None,
+        properties: tuple[CustomProperty, ...],
+    ) -> None:
+        """Write down custom properties, which a guest gets at its next start.
+
+        None: the VM's own. NoSuchDevice, NotSpm. Idempotent.
+        """
+        with self._turn(_TURN_OF_JOB_S):
+            vm = self._read(entry)
+            spec = definition.with_properties(vm.spec, device_id, properties)
+            if spec != vm.spec:
+                self._keep(vm, replace(vm, spec=spec, generation=vm.generation + 1))
 
     def _record(self, vm: Vm, disk: Disk, size_bytes: int) -> None:
         """Write down that a disk has grown; DiskBusy."""

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.model.ids import DiskId, NicId, PoolId, VmId
+from node.model.properties import CustomProperty
 from node.model.vm import Cpu, CpuMode, DiskInterface, Firmware, Vm, VmSpec
+from node.policy import properties
+from node.policy.properties import BadProperty, NoSuchDevice
 from node.units import GiB, MiB
 from node.vm import definition
 from node.vm.definition import BadVm, MacTaken, NameTaken, NoMachine
@@ -262,3 +265,24 @@ def test_placed_gives_all_disks_their_place() -> None:
 )
 def test_placed_leaves_alone_what_names_a_place(spec: VmSpec) -> None:
     assert definition.placed(spec, PoolId("other"), [SD_ID]) is spec
+
+
+def test_check_alone_refuses_a_property_that_would_harm_a_hook() -> None:
+    bad = (CustomProperty("LD_PRELOAD", "/tmp/x.so"),)
+    with pytest.raises(BadProperty):
+        definition.check_alone(replace(SPEC, **_nic(custom_properties=bad)), HOST)
+
+
+@pytest.mark.parametrize("device_id", [None, NIC.nic_id, DISK.disk_id])
+def test_with_properties_changes_one_holder(device_id: str | None) -> None:
+    given = (CustomProperty("b", "2"), CustomProperty("a", "1"))
+    made = definition.with_properties(SPEC, device_id, given)
+    holders = (None, NIC.nic_id, DISK.disk_id)
+    assert {each: properties.of(made, each) for each in holders} == {
+        each: given[::-1] if each == device_id else () for each in holders
+    }
+
+
+def test_with_properties_says_that_there_is_no_such_device() -> None:
+    with pytest.raises(NoSuchDevice):
+        definition.with_properties(SPEC, OTHER_ID, ())

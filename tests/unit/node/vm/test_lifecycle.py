@@ -14,8 +14,19 @@ from node.model.feed import Kind
 from node.model.host import KvmFacts
 from node.model.ids import CorrelationId, JobId
 from node.model.job import Job, JobState
-from node.model.requests import ActOnVm, CreateVm, DeleteVm, StartVm, StopManner, StopVm
+from node.model.properties import CustomProperty
+from node.model.requests import (
+    ActOnVm,
+    CreateVm,
+    DeleteVm,
+    SetProperties,
+    StartVm,
+    StopManner,
+    StopVm,
+)
 from node.model.vm import EndCause, Vm, VmState, Wanted
+from node.policy import properties
+from node.policy.properties import BadProperty, NoSuchDevice
 from node.store import Store
 from node.system.command import CommandFailed
 from node.system.hypervisor import Activity, Domain, ShutdownWay
@@ -34,6 +45,7 @@ from tests.unit.node.vm.examples import (
     DOWN,
     HERE,
     HOST,
+    NIC,
     NODE_ID,
     OTHER_ID,
     SPEC,
@@ -197,6 +209,73 @@ def test_a_guest_that_answers_is_up(node: OneNode) -> None:
     assert run.guest is not None
     assert run.guest.addresses == ("192.0.2.7",)
     assert run.reason is None
+
+
+# --- custom properties
+
+_PINCPU = (CustomProperty("pincpu", "1-4"),)
+
+
+def test_set_properties_changes_the_definition_on_the_pool(node: OneNode) -> None:
+    node.create()
+    assert node.do("set_properties", SetProperties(_PINCPU)).state is JobState.DONE
+    kept = node.pool.definitions[VM_ID]
+    assert (kept.spec.custom_properties, kept.generation) == (_PINCPU, 2)
+    assert node.vms.show(VM_ID).vm == kept
+
+
+@pytest.mark.parametrize("device_id", [NIC.nic_id, DISK.disk_id])
+def test_set_properties_reaches_a_device(node: OneNode, device_id: str) -> None:
+    node.create()
+    node.do("set_properties", SetProperties(_PINCPU, device_id))
+    assert properties.of(node.vms.show(VM_ID).vm.spec, device_id) == _PINCPU
+
+
+def test_set_properties_waits_for_the_next_start_of_a_guest(node: OneNode) -> None:
+    node.create()
+    node.start()
+    calls = list(node.hypervisor.calls)
+    node.do("set_properties", SetProperties(_PINCPU))
+    assert node.vms.show(VM_ID).vm.generation == 2
+    assert node.run.generation == 1
+    assert node.hypervisor.calls == calls
+
+
+def test_set_properties_again_changes_nothing(node: OneNode) -> None:
+    node.create()
+    node.do("set_properties", SetProperties(_PINCPU))
+    node.do("set_properties", SetProperties(_PINCPU))
+    assert node.vms.show(VM_ID).vm.generation == 2
+
+
+def test_set_properties_is_done_after_a_crash(node: OneNode) -> None:
+    node.create()
+    node.stop_agent()
+    node.start_agent(has_workers=False)
+    job = node.vms.set_properties(VM_ID, SetProperties(_PINCPU))
+    node.restart_agent()
+    assert node.end_of(job).state is JobState.DONE
+    assert node.vms.show(VM_ID).vm.spec.custom_properties == _PINCPU
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        pytest.param(
+            SetProperties((CustomProperty("PATH", "x"),)), BadProperty, id="name"
+        ),
+        pytest.param(SetProperties(_PINCPU, OTHER_ID), NoSuchDevice, id="device"),
+        pytest.param(
+            SetProperties(_PINCPU, generation=7), StaleGeneration, id="generation"
+        ),
+    ],
+)
+def test_set_properties_refuses(
+    node: OneNode, request_: SetProperties, error: type[Exception]
+) -> None:
+    node.create()
+    with pytest.raises(error):
+        node.vms.set_properties(VM_ID, request_)
 
 
 # --- stop
