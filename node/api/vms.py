@@ -3,7 +3,7 @@
 import flask
 
 from node.http import face
-from node.model import verbs
+from node.model import property_verbs, verbs
 from node.model.ids import VmId
 from node.model.job import Job
 from node.model.requests import (
@@ -13,6 +13,7 @@ from node.model.requests import (
     DeleteVm,
     DetachDisk,
     ResizeVmDisk,
+    SetProperties,
     StartVm,
     StopVm,
     VmList,
@@ -63,6 +64,9 @@ def blueprint(lifecycle: Lifecycle) -> flask.Blueprint:
     def resize_disk(request: ResizeVmDisk, vm_id: str) -> Job:
         return lifecycle.resize_disk(VmId(vm_id), request)
 
+    def set_properties(request: SetProperties, vm_id: str) -> Job:
+        return lifecycle.set_properties(VmId(vm_id), request)
+
     def screenshot(vm_id: str) -> bytes:
         return lifecycle.screenshot(VmId(vm_id))
 
@@ -82,6 +86,7 @@ def blueprint(lifecycle: Lifecycle) -> flask.Blueprint:
         (verbs.VM_ATTACH_DISK, attach_disk),
         (verbs.VM_DETACH_DISK, detach_disk),
         (verbs.VM_RESIZE_DISK, resize_disk),
+        (property_verbs.VM_SET_PROPERTIES, set_properties),
         (verbs.VM_SCREENSHOT, screenshot),
         (verbs.VM_SERIAL, serial),
     ):

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final
 
 from node import translate
-from node.commands import terminal
+from node.commands import property_options, terminal
 from node.model.event import Event
 from node.model.host import Device, Image, NodeFacts, NodeStatus
 from node.model.ids import VmId
@@ -211,6 +211,7 @@ def vm(entry: VmEntry) -> str:
         ("machine", f"{spec.machine}, {spec.firmware}"),
         *((each.name, f"{_disk(each)}{terminal.bus(each)}") for each in spec.disks),
         *((each.name, f"{each.mac} on {each.network}") for each in spec.nics),
+        *property_options.rows(spec),
     ]
     if guest is not None:
         rows.append(("guest", f"{guest.host_name} {guest.os} ({guest.at})"))

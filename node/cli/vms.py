@@ -11,13 +11,14 @@ import click
 
 from node.cli import render
 from node.cli.context import Context, generation_option, job_command, pass_context
-from node.commands import terminal
+from node.commands import property_options, terminal
 from node.contract.volumes import DiskBusy
 from node.errors import Busy, Conflict, NotFound
 from node.http.client import NodeClient
 from node.model.exports import ExportVm
 from node.model.ids import DiskId, JobId, NicId, VmId
 from node.model.job import Job
+from node.model.properties import CustomProperty
 from node.model.requests import (
     ActOnVm,
     AttachDisk,
@@ -25,12 +26,14 @@ from node.model.requests import (
     DeleteVm,
     DetachDisk,
     ResizeVmDisk,
+    SetProperties,
     StartVm,
     StopManner,
     StopVm,
 )
 from node.model.storage_requests import SuspendVm
 from node.model.vm import Cpu, Disk, DiskInterface, Firmware, Nic, VmEntry, VmSpec
+from node.policy import properties as policy
 from node.units import GiB
 
 
@@ -69,6 +72,7 @@ def vm_show(context: Context, vm: str) -> None:
 @vm.command("create")
 @click.argument("name", default="")
 @terminal.new_vm_options
+@property_options.property_option
 @click.option(
     "--storage-domain",
     "storage",
@@ -130,6 +134,7 @@ def _spec(
     network: str,
     firmware: str,
     description: str,
+    properties: tuple[CustomProperty, ...],
     storage: str | None,
     chosen: uuid.UUID,
 ) -> VmSpec:
@@ -159,7 +164,36 @@ def _spec(
         (Nic(NicId(str(nic_id)), "nic1", mac, network),),
         description,
         pool_id=pool_id,
+        custom_properties=policy.edited((), properties),
     )
+
+
+@vm.command("set")
+@click.argument("vm")
+@property_options.change_option
+@property_options.device_option
+@generation_option
+@job_command
+def vm_set(
+    context: Context,
+    /,
+    *,
+    vm: str,
+    changes: tuple[CustomProperty, ...],
+    device: str | None,
+    generation: int | None,
+) -> Job:
+    """Change custom properties of a VM; a guest that runs gets them later.
+
+    It does at its next start.
+    """
+    known = context.find(vm).vm
+    device_id = property_options.device_id(known.spec, device)
+    wanted = policy.edited(policy.of(known.spec, device_id), changes)
+    # What is not changed was read from this generation.
+    based_on = known.generation if generation is None else generation
+    request = SetProperties(wanted, device_id, generation=based_on)
+    return context.client.vm_set_properties(known.spec.vm_id, request)
 
 
 @vm.command("start")

@@ -24,6 +24,7 @@ from node.http.transport import (
 from node.model import (
     export_verbs,
     hook_verbs,
+    property_verbs,
     snapshot_verbs,
     template_verbs,
     verbs,
@@ -55,6 +56,7 @@ from node.model.requests import (
     ImageList,
     JobList,
     ResizeVmDisk,
+    SetProperties,
     StartVm,
     StopVm,
     VmList,
@@ -154,6 +156,10 @@ class NodeClient(StorageClient):
 
     def vm_resize_disk(self, vm_id: VmId, request: ResizeVmDisk) -> Job:
         return self.call(verbs.VM_RESIZE_DISK, Job, request, vm_id=vm_id)
+
+    def vm_set_properties(self, vm_id: VmId, request: SetProperties) -> Job:
+        verb = property_verbs.VM_SET_PROPERTIES
+        return self.call(verb, Job, request, vm_id=vm_id)
 
     def vm_suspend(self, vm_id: VmId, request: SuspendVm) -> Job:
         return self.call(snapshot_verbs.VM_SUSPEND, Job, request, vm_id=vm_id)

@@ -22,7 +22,8 @@ from node.model.ids import (
     VolumeId,
 )
 from node.model.job import JobState
-from node.model.requests import CreateVm
+from node.model.properties import CustomProperty
+from node.model.requests import CreateVm, SetProperties
 from node.model.storage import SnapshotKind, SnapshotState
 from node.model.storage_requests import DeleteSnapshot
 from node.model.templates import CloneVm, SnapshotCopied
@@ -62,6 +63,7 @@ COMMANDS = {
     "vm_attach_disk": "vm attach-disk idle root",
     "vm_detach_disk": "vm detach-disk idle root",
     "vm_resize_disk": "vm resize-disk busy root 30G",
+    "vm_set_properties": "vm set idle --property pincpu=1-4",
     "vm_screenshot": "vm screenshot busy /dev/null",
     "vm_serial": "vm serial busy",
     "storage_domain_list": "storage list",
@@ -486,3 +488,37 @@ def test_job_says_which_other_node_moves_its_data() -> None:
     assert render.job_line(job).endswith(told)
     assert told in render.jobs((job,))
     assert told in render.job(job)
+
+
+def test_vm_is_made_with_custom_properties(shell: Shell) -> None:
+    words = ("--property", "smbios=x", "--property", "pincpu=1-4")
+    made = shell.run("vm", "create", "made", "--network", "lan0", *words)
+    assert made.status == 0, made.err
+    assert b"pincpu=1-4\n" in made.out
+
+
+def test_vm_set_changes_properties_of_a_disk(shell: Shell) -> None:
+    shell.run("vm", "create", "made", "--network", "lan0")
+    words = ("--device", "disk1", "--property")
+    for change in ("diskunmap=on", "boot=1", "boot="):
+        ended = shell.run("vm", "set", "made", *words, change)
+        assert ended.status == 0, ended.err
+    shown = shell.run("vm", "show", "made").out
+    assert b"custom properties of disk1  diskunmap=on\n" in shown
+    assert b"boot" not in shown
+
+
+def test_vm_set_refuses_what_would_harm_a_hook(shell: Shell) -> None:
+    ended = shell.run("vm", "set", "idle", "--property", "LD_PRELOAD=/tmp/x")
+    assert (ended.status, "LD_PRELOAD" in ended.err) == (1, True)
+
+
+def test_vm_set_is_based_on_what_it_read(shell: Shell) -> None:
+    shell.called.clear()
+    shell.bodies.clear()
+    generation = shell.agent.vms.show(IDLE).vm.generation
+    shell.run("vm", "set", "idle", "--property", "pincpu=1")
+    body = shell.bodies[shell.called.index("vm_set_properties")]
+    wanted = (CustomProperty("pincpu", "1"),)
+    asked = wire.decode(SetProperties, body)
+    assert asked == SetProperties(wanted, generation=generation)
