@@ -1,0 +1,96 @@
+"""Keep which custom properties a fleet declares.
+
+What they are: `aggregator.policies.properties`. Part of the fleet's documents, so that
+every node keeps a sealed copy.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from aggregator import db
+from aggregator.federation.view import View
+from aggregator.policies import properties as policy
+from aggregator.policies.properties import Declaration, Declarations, Level
+from node import wire
+from node.errors import Conflict, NotFound
+
+_PROPERTY: Final = "custom_property/"
+_SHOWN: Final = 10  # names of VMs in a message
+
+
+class PropertyNotFound(NotFound):
+    code = "custom_property_not_found"
+    remedy = "Check the name; see `skerry property list`."
+
+
+class PropertyPredefined(Conflict):
+    """oVirt's clients rely on it."""
+
+    code = "custom_property_predefined"
+    remedy = "Choose another name; what comes with every fleet stays as it is."
+
+
+class PropertyInUse(Conflict):
+    code = "custom_property_in_use"
+    remedy = "Take it away from the VMs and templates that the message names first."
+
+
+class Properties:
+    """What people declare. Any thread may call."""
+
+    def __init__(self, database: db.Database) -> None:
+        self._records = database.records("fleet")
+
+    def now(self) -> Declarations:
+        return read(self._records.list())
+
+    def declare(
+        self, level: Level, name: str, pattern: str, help: str = ""
+    ) -> Declaration:
+        """Declare a property, or declare it anew; VMs keep the values that they have.
+
+        BadProperty, BadPattern, BadHelp, PropertyPredefined.
+        """
+        wanted = Declaration(level, name, pattern, help)
+        policy.check_declaration(wanted)
+        _check_own(self.now().get((level, name)))
+        self._records.put(_record(level, name), wire.to_json(wanted))
+        return wanted
+
+    def remove(self, view: View, level: Level, name: str) -> None:
+        """Forget a property that nothing has.
+
+        PropertyNotFound, PropertyPredefined, PropertyInUse.
+        """
+        known = self.now().get((level, name))
+        if known is None:
+            text = f"there is no custom property {name} of a {level.label}"
+            raise PropertyNotFound(text, name=name)
+        _check_own(known)
+        users = policy.users(view, level, name)
+        if users:
+            more = f" and {len(users) - _SHOWN} others" if len(users) > _SHOWN else ""
+            raise PropertyInUse(
+                f"custom property {name} is of {', '.join(users[:_SHOWN])}{more}",
+                name=name,
+            )
+        self._records.delete(_record(level, name))
+
+
+def read(records: Iterable[db.Record]) -> Declarations:
+    """Return what lies among the fleet's documents. Pure."""
+    return policy.all_of(
+        wire.from_json(Declaration, each.body, strict=False)
+        for each in records
+        if each.id.startswith(_PROPERTY)
+    )
+
+
+def _record(level: Level, name: str) -> str:
+    return f"{_PROPERTY}{level.value}/{name}"
+
+
+def _check_own(known: Declaration | None) -> None:
+    if known is not None and known.is_predefined:
+        text = f"custom property {known.name} comes with every fleet"
+        raise PropertyPredefined(text, name=known.name)
