@@ -11,6 +11,7 @@ from typing import Any, Final
 from node import wire
 from node.model import (
     export_verbs,
+    property_verbs,
     register_verbs,
     snapshot_verbs,
     storage_verbs,
@@ -137,6 +138,7 @@ STORAGE_VERBS: Final[Mapping[str, Verb]] = {
     for verb in (
         *storage_verbs.VERBS,
         *export_verbs.VERBS,
+        *property_verbs.VERBS,
         *register_verbs.VERBS,
         *snapshot_verbs.VERBS,
         *template_verbs.VERBS,

@@ -34,14 +34,15 @@ from aggregator.federation.events import EventLog
 from aggregator.federation.view import NodeState, NodeView, View, Viewer
 from aggregator.fleet.disk_profiles import DiskProfiles
 from aggregator.fleet.pools import Pools
+from aggregator.fleet.properties import Properties
 from aggregator.scheduling.place import Placement
 from node import clock as clocks
 from node.clock import Clock
 from node.errors import Conflict
-from node.model import snapshot_verbs, template_verbs
+from node.model import property_verbs, snapshot_verbs, template_verbs
 from node.model.ids import CorrelationId, DiskId, JobId, NodeId, VmId
 from node.model.job import JobState
-from node.model.requests import StopManner
+from node.model.requests import SetProperties, StopManner
 from node.model.storage_requests import SuspendVm
 from node.model.templates import CloneVm, SnapshotCopied
 from node.model.verb import Verb
@@ -51,6 +52,7 @@ __all__ = ["Order", "Orders", "Origin", "VmNotFound"]
 
 # A node pushes 200 ms after a change; then the View should show it.
 _VIEW_S: Final = 2.0
+_SET_PROPERTIES: Final = property_verbs.VM_SET_PROPERTIES
 
 _Make = Callable[[JobId, NodeId, VmId, CorrelationId], Action]
 
@@ -95,6 +97,7 @@ class Orders:
         self._placing = Placing(database, clock)
         self.pools = Pools(database)
         self.profiles = DiskProfiles(database)
+        self.properties = Properties(database)
         self.dispatch = Dispatch(
             self.book, viewer, events, executor, self._placing, self.pools, clock
         )
@@ -140,7 +143,10 @@ class Orders:
         Errors: NameTaken, NoManager, and what the manager refuses with.
         """
         with self.book.changed:
-            if spec.vm_id not in self._viewer.view.vms:
+            view = self._viewer.view
+            if spec.vm_id not in view.vms:
+                if snapshot is None:  # a state that was kept is what it was
+                    self.properties.check_new(view, spec)
                 self._definer(spec)
             verb = template_verbs.VM_CLONE
             request = CloneVm(spec, snapshot=snapshot, data_node_id=data_node_id)
@@ -257,6 +263,17 @@ class Orders:
         )
         return self._act(vm_id, origin, make, node_id)
 
+    def set_properties(
+        self, vm_id: VmId, request: SetProperties, origin: Origin
+    ) -> Order:
+        """Give a VM, or a device of it, custom properties for its next start.
+
+        VmPoolUnknown, NoSuchDevice, UndeclaredProperty, BadPropertyValue.
+        """
+        vm = routes.defined_vm(self._viewer.view, vm_id)
+        self.properties.check_change(pool_vms.definition(vm).spec, request)
+        return self.storage.act(_SET_PROPERTIES, vm_id, request, origin)
+
     def act_on_storage(
         self,
         verb: Verb,
@@ -299,10 +316,13 @@ class Orders:
             node = _node(view, existing.node_id)
         elif self.book.was_deleted(spec.vm_id):
             raise VmGone(f"VM {spec.vm_id} was deleted", vm_id=spec.vm_id)
-        elif spec.pool_id is not None:
-            node = self._definer(spec)
         else:
-            node = self._choose(spec, origin, node_id)
+            self.properties.check_new(view, spec)
+            node = (
+                self._choose(spec, origin, node_id)
+                if spec.pool_id is None
+                else self._definer(spec)
+            )
         action = actions.CreateVm(
             JobId(self._new_id()),
             node.node_id,

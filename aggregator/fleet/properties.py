@@ -13,6 +13,9 @@ from aggregator.policies import properties as policy
 from aggregator.policies.properties import Declaration, Declarations, Level
 from node import wire
 from node.errors import Conflict, NotFound
+from node.model.requests import SetProperties
+from node.model.templates import Template
+from node.model.vm import VmSpec
 
 _PROPERTY: Final = "custom_property/"
 _SHOWN: Final = 10  # names of VMs in a message
@@ -75,6 +78,22 @@ class Properties:
                 name=name,
             )
         self._records.delete(_record(level, name))
+
+    def check_new(self, view: View, spec: VmSpec) -> None:
+        """Refuse a new VM; BadProperty, UndeclaredProperty, BadPropertyValue.
+
+        What its template has it may have as well.
+        """
+        row = None if spec.template_id is None else view.templates.get(spec.template_id)
+        template = None
+        if row is not None:
+            template = wire.decode(Template, row.document, strict=False).spec
+        policy.check_all(self.now(), spec, template)
+
+    def check_change(self, spec: VmSpec, request: SetProperties) -> None:
+        """Refuse what a VM is to have; NoSuchDevice, and as `check_new`."""
+        wanted = request.custom_properties
+        policy.check_change(self.now(), spec, request.device_id, wanted)
 
 
 def read(records: Iterable[db.Record]) -> Declarations:

@@ -25,6 +25,7 @@ from aggregator.federation.mirror import Mirror
 from aggregator.federation.view import NodeState, NodeView, View, VmView, fold
 from aggregator.fleet.disk_profiles import DiskProfiles
 from aggregator.fleet.pools import Pools
+from aggregator.fleet.properties import Properties
 from aggregator.fleet.term import Leadership
 from aggregator.registry import Candidate, Member, Registry, Token
 from aggregator.scheduling.place import Placement, Verdict
@@ -75,6 +76,7 @@ from node.model.vm import (
     Wanted,
 )
 from node.units import GiB
+from node.vm.definition import with_properties
 from tests.fakes import storage_orders
 from tests.fakes.clock import FakeClock
 from tests.fakes.storage_orders import FakeStorageNode, FakeStorageOrders
@@ -272,6 +274,7 @@ class FakeOrders:
         self.waits: list[float] = []  # how long was to be waited for orders
         self.pools: Pools
         self.profiles: DiskProfiles
+        self.properties: Properties
         self._mirror = mirror
         self._events = events
         self._clock = clock
@@ -285,6 +288,7 @@ class FakeOrders:
     ) -> Order:
         if any(vm.name == spec.name for vm in self._mirror.view.vms.values()):
             raise NameTaken(f"there is a VM {spec.name} already", name=spec.name)
+        self.properties.check_new(self._mirror.view, spec)
         chosen = node_id or self.explain(spec).node_id or OAK
         vm = vm_view(spec, chosen, VmState.DOWN, at=rfc3339(self._clock.now()))
         return self._order(
@@ -419,6 +423,27 @@ class FakeOrders:
             "disk_detached",
             lambda disks: tuple(each for each in disks if each.disk_id != disk_id),
             origin,
+        )
+
+    def set_properties(
+        self, vm_id: VmId, request: requests.SetProperties, origin: Origin
+    ) -> Order:
+        vm = self._find(vm_id)
+        definition = wire.decode(Vm, vm.vm_document)
+        self.properties.check_change(definition.spec, request)
+        self.storage.asked.append(("vm_set_properties", vm_id, request, None))
+        words = (request.device_id, request.custom_properties)
+        changed = replace(
+            definition,
+            spec=with_properties(definition.spec, *words),
+            generation=definition.generation + 1,
+        )
+        return self._order(
+            "vm_set_properties",
+            vm,
+            origin,
+            "vm_changed",
+            lambda: storage_orders.say(self._mirror, vm.node_id, changed),
         )
 
     def act_on_storage(
@@ -691,6 +716,7 @@ class Fleet:
     def __post_init__(self) -> None:
         self.orders.pools = Pools(cast(Database, self.database))
         self.orders.profiles = DiskProfiles(cast(Database, self.database))
+        self.orders.properties = Properties(cast(Database, self.database))
         self.services = Services(
             config=Config(name="skerry-test", address="aggregator.test"),
             clock=self.clock,
