@@ -12,6 +12,7 @@ from node.model.ids import (
     VmId,
 )
 from node.model.job import ErrorReport, JobState
+from node.model.properties import CustomProperty
 from node.model.reason import Reason, Scalar
 from node.model.stats import NodeStats, VmStats
 from node.model.vm import Cpu, DiskInterface, Firmware, VmEntry, VmState, Wanted
@@ -137,6 +138,7 @@ class NewVm:
     # where its disk lies; None: on the local pool of its node
     storage_domain_id: StorageDomainId | None = None
     interface: DiskInterface = DiskInterface.VIRTIO  # the bus of its disk
+    custom_properties: tuple[CustomProperty, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from node.errors import Invalid
 from node.model.ids import DiskId, NicId, PoolId, StorageDomainId, VmId
 from node.model.storage import DiskDocument
 from node.model.vm import Disk, Nic, Vm, VmSpec
+from node.policy import properties
 from node.units import GiB
 
 BLANK_DISK_BYTES = 8 * GiB  # when neither an image nor a size is given
@@ -52,6 +53,7 @@ def spec(view: View, request: NewVm) -> VmSpec:
         ),
         request.description,
         pool_id=_pool(view, request.storage_domain_id),
+        custom_properties=properties.edited((), request.custom_properties),
     )
 
 

@@ -260,3 +260,91 @@ def test_detach_stops_at_a_guest_that_does_not_let_its_disk_go() -> None:
     assert "disk_change_under_way" in reply.text
     asked = [node_id for *_, node_id in fleet.orders.storage.asked]
     assert asked == [fakes.ELM]
+
+
+# custom properties
+
+_PINCPU = {"level": "vm", "name": "pincpu", "pattern": "[0-9-]+", "help": "Where."}
+_PROPERTIES = f"/v1/vms/{fakes.WEB1}/properties"
+
+
+def _given(value: str, **more: object) -> dict[str, object]:
+    return {"custom_properties": [{"name": "pincpu", "value": value}], **more}
+
+
+def test_properties_are_declared_listed_and_removed(caller: Caller) -> None:
+    made = caller.post("/v1/custom-properties", _PINCPU, 200)
+    listed = caller.get("/v1/custom-properties")["properties"]
+    assert made in listed
+    assert made["help"] == "Where."
+    assert [each["name"] for each in listed if each.get("is_predefined")][:2] == [
+        "extra_cpu_flags",
+        "hugepages",
+    ]
+    gone = {"level": "vm", "name": "pincpu"}
+    assert (
+        made not in caller.post("/v1/custom-properties/remove", gone, 200)["properties"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"name": "PATH"}, "bad_custom_property"),
+        ({"pattern": "("}, "bad_property_pattern"),
+        ({"level": "host"}, "malformed"),
+    ],
+)
+def test_declaration_that_cannot_be_is_refused(
+    caller: Caller, changes: dict[str, str], code: str
+) -> None:
+    reply = caller.ask("POST", "/v1/custom-properties", _PINCPU | changes)
+    assert reply.status_code == 400
+    assert f'"code":"{code}"' in reply.text
+
+
+def test_vm_gets_properties_that_are_declared(caller: Caller) -> None:
+    caller.post("/v1/custom-properties", _PINCPU, 200)
+    order = caller.post(_PROPERTIES, _given("1-4"))
+    assert (order["verb"], order["state"]) == ("vm_set_properties", "done")
+    spec = caller.get(f"/v1/vms/{fakes.WEB1}")["entry"]["vm"]["spec"]
+    assert spec["custom_properties"] == _given("1-4")["custom_properties"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        pytest.param(_given("all"), "pincpu cannot be 'all'", id="value"),
+        pytest.param(_given("1", device_id=NEW), "no card or disk", id="device"),
+        pytest.param(
+            {"custom_properties": [{"name": "x", "value": "1"}]},
+            "there is no custom property x of a VM",
+            id="undeclared",
+        ),
+    ],
+)
+def test_properties_of_a_vm_are_checked(
+    caller: Caller, body: dict[str, object], told: str
+) -> None:
+    caller.post("/v1/custom-properties", _PINCPU, 200)
+    reply = caller.ask("POST", _PROPERTIES, body)
+    assert reply.status_code == 400
+    assert told in reply.text
+
+
+def test_vm_is_created_with_properties(caller: Caller) -> None:
+    caller.post("/v1/custom-properties", _PINCPU, 200)
+    body = {"name": "new", "vm_id": NEW, **_given("7")}
+    caller.post("/v1/vms", body)
+    spec = caller.get(f"/v1/vms/{NEW}")["entry"]["vm"]["spec"]
+    assert spec["custom_properties"] == _given("7")["custom_properties"]
+    refused = caller.ask("POST", "/v1/vms", {"name": "other", **_given("x")})
+    assert (refused.status_code, "must match [0-9-]+" in refused.text) == (400, True)
+
+
+def test_removal_of_a_declaration_names_the_vms(caller: Caller) -> None:
+    caller.post("/v1/custom-properties", _PINCPU, 200)
+    caller.post(_PROPERTIES, _given("1-4"))
+    gone = {"level": "vm", "name": "pincpu"}
+    reply = caller.ask("POST", "/v1/custom-properties/remove", gone)
+    assert (reply.status_code, "web1" in reply.text) == (409, True)

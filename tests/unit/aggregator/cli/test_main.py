@@ -13,6 +13,7 @@ import pytest
 from aggregator.api import (
     export_verbs,
     profile_verbs,
+    property_verbs,
     register_verbs,
     snapshot_verbs,
     storage_verbs,
@@ -97,6 +98,7 @@ def test_command_is_there_for_every_verb() -> None:
     elsewhere |= {verb.name for verb in export_verbs.VERBS}  # test_exports.py
     elsewhere |= {verb.name for verb in snapshot_verbs.VERBS}  # test_snapshots.py
     elsewhere |= {verb.name for verb in profile_verbs.VERBS}  # test_profiles.py
+    elsewhere |= {verb.name for verb in property_verbs.VERBS}  # test_properties.py
     elsewhere |= {verb.name for verb in template_verbs.VERBS}  # test_templates.py
     elsewhere |= {verb.name for verb in transfer_verbs.VERBS}  # test_transfers.py
     named = {verb.name for verb in VERBS}
