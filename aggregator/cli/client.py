@@ -16,6 +16,8 @@ from aggregator.api import (
     model,
     profile_model,
     profile_verbs,
+    property_model,
+    property_verbs,
     register_verbs,
     snapshot_verbs,
     storage_model,
@@ -25,6 +27,7 @@ from aggregator.api import (
     transfer_verbs,
     verbs,
 )
+from aggregator.policies.properties import Declaration
 from node import wire
 from node.errors import Denied, Invalid
 from node.http.client import DEADLINE_S, TlsTransport, VerbClient
@@ -38,7 +41,7 @@ from node.model.ids import (
     TransferId,
     VmId,
 )
-from node.model.requests import ActOnVm, DeleteVm, StartVm, StopVm
+from node.model.requests import ActOnVm, DeleteVm, SetProperties, StartVm, StopVm
 from node.model.storage import Transfer
 from node.model.storage_requests import (
     CreateTransfer,
@@ -197,6 +200,22 @@ class FleetClient(VerbClient):
             wait_s=DISK_S,
             vm_id=vm_id,
         )
+
+    def vm_set_properties(self, vm_id: VmId, request: SetProperties) -> model.OrderLine:
+        return self._order(property_verbs.VM_SET_PROPERTIES, request, "vm_id", vm_id)
+
+    def property_list(self) -> property_model.DeclaredProperties:
+        kind = property_model.DeclaredProperties
+        return self.call(property_verbs.PROPERTY_LIST, kind)
+
+    def property_declare(self, request: property_model.DeclareProperty) -> Declaration:
+        return self.call(property_verbs.PROPERTY_DECLARE, Declaration, request)
+
+    def property_remove(
+        self, request: property_model.RemoveProperty
+    ) -> property_model.DeclaredProperties:
+        kind = property_model.DeclaredProperties
+        return self.call(property_verbs.PROPERTY_REMOVE, kind, request)
 
     def vm_snapshot_list(self, vm_id: VmId) -> SnapshotList:
         return self.call(snapshot_verbs.VM_SNAPSHOT_LIST, SnapshotList, vm_id=vm_id)

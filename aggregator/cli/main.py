@@ -15,14 +15,15 @@ import click
 import click.shell_completion
 
 from aggregator.api import model, verbs
-from aggregator.cli import client, render, snapshots, templates
+from aggregator.cli import client, properties, render, snapshots, templates
 from aggregator.cli.context import WAIT_S, Context, pass_context
 from aggregator.cli.storage import disks, domains, newcomers, pools, profiles, transfers
 from node import VERSION
-from node.commands import terminal, wording
+from node.commands import property_options, terminal, wording
 from node.errors import Error, Invalid, Unavailable
 from node.model.exports import ExportVm
 from node.model.ids import Fingerprint, VmId
+from node.model.properties import CustomProperty
 from node.model.requests import DeleteVm, StartVm, StopManner, StopVm
 from node.model.vm import Cpu, DiskInterface, Firmware
 
@@ -243,6 +244,7 @@ def vm_why(context: Context, vm: str) -> None:
 @vm.command("create")
 @click.argument("name", default="")
 @terminal.new_vm_options
+@property_options.property_option
 @click.option("--node", "node_name", help="Put it there, instead of choosing.")
 @click.option(
     "--storage-domain", help="Where its disk lies; else on its node's local pool."
@@ -289,6 +291,7 @@ def _new_vm(
     network: str,
     firmware: str,
     description: str,
+    properties: tuple[CustomProperty, ...],
     node_name: str | None,
     storage_domain: str | None,
     vm_id: str | None,
@@ -308,6 +311,7 @@ def _new_vm(
         if storage_domain
         else None,
         DiskInterface(interface),
+        properties,
     )
 
 
@@ -442,6 +446,7 @@ def vm_screenshot(context: Context, vm: str, file: Any) -> None:
 
 
 vm.add_command(snapshots.snapshot)
+vm.add_command(properties.vm_edit)
 for command in (
     newcomers.unregistered,
     newcomers.register,
@@ -454,6 +459,7 @@ cli.add_command(pools.pool)
 cli.add_command(disks.disk)
 cli.add_command(profiles.profile)
 cli.add_command(profiles.qos)
+cli.add_command(properties.declared)
 cli.add_command(templates.template)
 cli.add_command(transfers.iso)
 cli.add_command(transfers.transfer)

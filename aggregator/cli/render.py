@@ -1,7 +1,8 @@
 """Write what the aggregator replies for people at a terminal. Pure."""
 
 from aggregator.api import model
-from node.commands import terminal
+from aggregator.api.property_model import DeclaredProperties
+from node.commands import property_options, terminal
 
 
 def status(reply: model.AggregatorStatus) -> str:
@@ -97,6 +98,7 @@ def vm(reply: model.VmDetail) -> str:
             for each in spec.disks
         ),
         *((each.name, f"{each.mac} on {each.network}") for each in spec.nics),
+        *property_options.rows(spec),
     ]
     if run.guest is not None:
         rows.append(("guest", f"{run.guest.host_name} {run.guest.os}"))
@@ -114,6 +116,13 @@ def why(reply: model.VmDetail) -> str:
         return f"{name} is {reply.state}, as wanted."
     head = f"{name} is {reply.state}, wanted {reply.entry.vm.wanted}:"
     return "\n".join((head, *terminal.causes(reply.reason)))
+
+
+def properties(reply: DeclaredProperties) -> str:
+    return terminal.table(
+        ("OF", "PROPERTY", "PATTERN", "HELP"),
+        ((each.level, each.name, each.pattern, each.help) for each in reply.properties),
+    )
 
 
 def placement(reply: model.PlacementLines) -> str:
