@@ -12,8 +12,9 @@ from typing import Final
 from aggregator import db
 from aggregator.access import permissions
 from aggregator.access.permissions import Role
-from aggregator.fleet import disk_profiles
+from aggregator.fleet import disk_profiles, properties
 from aggregator.policies.profiles import Profiles
+from aggregator.policies.properties import Declarations
 from node import wire
 from node.model.storage import Connection
 
@@ -86,6 +87,7 @@ class Fleet:
     pools: tuple[StoragePool, ...] = ()
     connections: tuple[StorageConnection, ...] = ()
     profiles: Profiles = field(default_factory=Profiles)
+    properties: Declarations = field(default_factory=dict)
 
     def cluster_of(self, object_id: str) -> Cluster:
         """Return the cluster of a VM or node: so far the default has them all."""
@@ -155,6 +157,7 @@ def read(records: Iterable[db.Record]) -> Fleet:
         tuple(pools),
         tuple(connections),
         disk_profiles.read(found),
+        properties.read(found),
     )
 
 

@@ -37,6 +37,7 @@ _VERBS: Final[Mapping[str, str]] = {
     "vm_reset": "Resetting VM",
     "vm_attach_disk": "Attaching Disk to VM",
     "vm_detach_disk": "Detaching Disk from VM",
+    "vm_set_properties": "Updating VM",
     "vm_clone": "Cloning VM",
     "vm_snapshot_create": "Creating VM Snapshot for VM",
     "vm_snapshot_delete": "Removing Snapshot of VM",

@@ -13,7 +13,14 @@ from typing import Final
 from aggregator import macs
 from aggregator.control import templating
 from aggregator.federation.view import DiskRow
-from aggregator.rest import networks, new_disk, parents, storage, templates
+from aggregator.rest import (
+    networks,
+    new_disk,
+    parents,
+    storage,
+    templates,
+    vm_properties,
+)
 from aggregator.rest.body import BadValue, Body, Incomplete
 from aggregator.rest.fleet import Cluster
 from aggregator.rest.resource import Context
@@ -64,6 +71,7 @@ def spec(
     memory = body.integer("memory")
     if memory is not None and memory <= 0:
         raise BadValue("memory must be greater than 0", field="memory")
+    given = vm_properties.wanted(body)
     if template.kept is not None:
         made = _made_of(context, body, template.kept, vm_id, name, is_clone=is_clone)
         nics = tuple(_nics(context, body, template, new_id))
@@ -77,6 +85,7 @@ def spec(
             description=body.string("description") or made.description,
             lease_domain_id=_lease(context, body),
             resume_behavior=_resume_behavior(body),
+            custom_properties=made.custom_properties if given is None else given,
         )
     disks = tuple(_disks(context, body, template, new_id))
     return VmSpec(
@@ -92,6 +101,7 @@ def spec(
         pool_id=_pool(context, cluster, disks),
         lease_domain_id=_lease(context, body),
         resume_behavior=_resume_behavior(body),
+        custom_properties=given or (),
     )
 
 

@@ -17,6 +17,7 @@ from aggregator.rest import (
     networks,
     permissions,
     select,
+    vm_properties,
 )
 from aggregator.rest.call import Call
 from aggregator.rest.element import Content, Element
@@ -277,7 +278,13 @@ def machine_fields(
         ("time_zone/name", lambda row: "Etc/GMT"),
         ("origin", lambda row: "ovirt"),
     )
-    return tuple(Field(path, _of_row(read)) for path, read in fields)
+    return (
+        *(Field(path, _of_row(read)) for path, read in fields),
+        Field(
+            "custom_properties",
+            lambda context, row: vm_properties.shown(context, row.spec),
+        ),
+    )
 
 
 def all_content_fields() -> tuple[Field[Any], ...]:

@@ -23,6 +23,7 @@ from aggregator.rest import (
     snapshots,
     statistics,
     templates,
+    vm_edits,
     vm_exports,
 )
 from aggregator.rest.call import Act, Call, Collection, NoSuchObject, Reply, Write
@@ -593,5 +594,6 @@ COLLECTION: Final = Collection(
     ),
     deeds=(*attachments.DEEDS, *snapshots.DEEDS),
     add=Write(ActionGroup.CREATE_VM, _add),
+    update=vm_edits.update(RESOURCE, find),
     remove=Write(ActionGroup.DELETE_VM, _remove),
 )
