@@ -20,6 +20,14 @@ NAME_MAX: Final = 64  # characters; oVirt's longest has fifteen
 VALUE_MAX: Final = 4096  # characters; a pattern is tried on each of them
 COUNT_MAX: Final = 64  # of one VM, card or disk: with the longest values, 1 MiB
 
+# What oVirt has by itself; OVF documents keep them apart from users' own.
+PREDEFINED: Final = frozenset(
+    {
+        *("sap_agent", "sndbuf", "vhost", "viodiskcache", "mdev_type", "hugepages"),
+        *("scsi_hostdev", "nvram_template", "extra_cpu_flags"),
+    }
+)
+
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What VDSM's contract gives hooks itself.
 _OF_HOOKS: Final = frozenset({"vmId", "FROM_SNAPSHOT"})

@@ -72,11 +72,16 @@ def spec_of(ovf: OvfVm, volumes: Volumes) -> VmSpec:
             if each.is_plugged and volumes.get(each.disk_id)
         ),
         nics=tuple(
-            Nic(each.nic_id, each.name, each.mac, each.network or "", each.is_linked)
+            Nic(
+                *(each.nic_id, each.name, each.mac, each.network or ""),
+                each.is_linked,
+                each.custom_properties,
+            )
             for each in ovf.nics
         ),
         description=ovf.description,
         machine=ovf.machine,
+        custom_properties=ovf.custom_properties,
     )
 
 
@@ -117,6 +122,7 @@ def document_of(vm: Vm, volumes: Volumes, original: bytes = b"") -> OvfVm:
         nics=tuple(_ovf_nic(each, known_nics.get(each.nic_id)) for each in spec.nics),
         snapshots=snapshots,
         is_template=vm.template is not None,
+        custom_properties=spec.custom_properties,
         generation=vm.generation,
         created_at=vm.created_at,
     )
@@ -136,6 +142,7 @@ def _disk(disk: OvfDisk, volumes: tuple[ActualVolume, ...]) -> Disk:
         disk.is_read_only,
         disk.is_shared,
         interface=_INTERFACES[disk.interface],
+        custom_properties=disk.custom_properties,
     )
 
 
@@ -254,6 +261,7 @@ def _ovf_disk(
         is_read_only=disk.is_read_only,
         is_shared=disk.is_shared,
         interface=_ovf_interface(disk.interface, fresh.interface),
+        custom_properties=disk.custom_properties,
     )
 
 
@@ -274,4 +282,5 @@ def _ovf_nic(nic: Nic, known: OvfNic | None) -> OvfNic:
         mac=nic.mac,
         network=nic.network or None,
         is_linked=nic.is_linked,
+        custom_properties=nic.custom_properties,
     )

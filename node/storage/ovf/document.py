@@ -19,6 +19,7 @@ from node.model.ids import (
     VmId,
     VolumeId,
 )
+from node.model.properties import CustomProperty
 from node.model.storage import Allocation, DiskFormat, SnapshotKind
 from node.model.vm import Cpu, Firmware
 
@@ -69,6 +70,7 @@ class OvfDisk:
     is_shared: bool = False
     is_plugged: bool = True
     wipe_after_delete: bool = False
+    custom_properties: tuple[CustomProperty, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class OvfNic:
     profile: str = ""  # oVirt's vNIC profile
     is_linked: bool = True
     model: int = 3  # oVirt's number: 3 is virtio
+    custom_properties: tuple[CustomProperty, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class OvfVm:
     template_id: TemplateId | None = None
     template_name: str = "Blank"
     is_template: bool = False
+    custom_properties: tuple[CustomProperty, ...] = ()
     unsupported_disks: tuple[str, ...] = ()  # ids of LUNs: kept, not understood
     # The document that it was read from: what is not told above stays in it.
     original: bytes = field(default=b"", compare=False, repr=False)

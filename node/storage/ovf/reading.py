@@ -22,7 +22,7 @@ from node.model.ids import (
 )
 from node.model.storage import Allocation, DiskFormat, SnapshotKind
 from node.model.vm import Cpu, CpuMode, Firmware
-from node.storage.ovf import xml
+from node.storage.ovf import properties, xml
 from node.storage.ovf.document import (
     NOTHING,
     DamagedOvf,
@@ -93,6 +93,7 @@ def read(data: bytes) -> OvfVm:
         template_id=None if template is None else TemplateId(template),
         template_name=xml.prose(content, "TemplateName"),
         is_template=is_template,
+        custom_properties=properties.read_all(content),
         unsupported_disks=unsupported,
         original=data,
     )
@@ -254,6 +255,7 @@ def _disk(disk: Element, file: Element, drive: Element | None) -> OvfDisk:
         pool_id=PoolId(pool) if pool else None,
         created_at=xml.date_of(xml.text(drive, "CreationDate")),
         is_plugged=xml.truth_of(xml.text(drive, "IsPlugged"), default=True),
+        custom_properties=properties.read_device(drive),
     )
 
 
@@ -269,6 +271,7 @@ def _nic(item: Element) -> OvfNic:
         profile=xml.prose(item, "OtherResourceType"),
         is_linked=xml.truth_of(xml.text(item, "Linked"), default=True),
         model=_number_or(xml.text(item, "ResourceSubType"), "ResourceSubType", 3),
+        custom_properties=properties.read_device(item),
     )
 
 

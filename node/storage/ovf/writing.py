@@ -14,7 +14,7 @@ from lxml import etree
 
 from node.model.storage import Allocation, DiskFormat
 from node.model.vm import CpuMode
-from node.storage.ovf import reading, xml
+from node.storage.ovf import properties, reading, xml
 from node.storage.ovf.document import NOTHING, OvfDisk, OvfNic, OvfSnapshot, OvfVm
 from node.storage.ovf.xml import RASD, Element
 from node.units import GiB, MiB
@@ -129,6 +129,7 @@ def _write_general(root: Element, content: Element, vm: OvfVm, at: str) -> None:
     xml.set_text(content, "ExportDate", xml.ovirt_date(at))
     xml.set_text(content, "Generation", str(vm.generation))
     xml.set_text(content, "CustomEmulatedMachine", vm.machine or "")
+    properties.write_all(content, vm.custom_properties)
     xml.set_text(content, "TemplateId", vm.template_id or NOTHING)
     xml.set_text(content, "TemplateName", vm.template_name)
     if vm.is_template and not xml.text(content, "TemplateType"):
@@ -340,6 +341,7 @@ def _fill_drive(item: Element, disk: OvfDisk) -> None:
             date = "" if name == "ApplicationList" else _date(disk.created_at)
             xml.set_text(item, name, date, RASD)
     _fill_device(item, "disk", "disk", disk.is_plugged)
+    properties.write_device(item, disk.custom_properties)
 
 
 def _fill_nic(item: Element, nic: OvfNic) -> None:
@@ -359,6 +361,7 @@ def _fill_nic(item: Element, nic: OvfNic) -> None:
     if xml.child(item, "speed") is None:
         xml.set_text(item, "speed", "10000", RASD)  # Mbit/s, as oVirt says of virtio
     _fill_device(item, "interface", "bridge", is_plugged=None)
+    properties.write_device(item, nic.custom_properties)
 
 
 def _fill_device(

@@ -21,6 +21,7 @@ from node.model.ids import NicId
 from node.model.properties import CustomProperty
 from node.model.templates import Template
 from node.model.vm import Nic
+from node.policy import properties as names
 from node.policy.properties import BadProperty, NoSuchDevice
 from tests.fakes import fleet
 from tests.unit.aggregator.control.ordering import say, view_of
@@ -33,6 +34,11 @@ _DECLARED = properties.all_of([_SPOOF, _PINCPU])
 _ONE = CustomProperty("pincpu", "1-4,^3")
 _BAD = CustomProperty("pincpu", "all")
 _STRAY = CustomProperty("floppy", "/a.vfd")
+
+
+def test_predefined_names_are_those_that_documents_of_ovirt_keep_apart() -> None:
+    known = names.PREDEFINED - {"mdev_type"}  # oVirt's own, of mediated devices
+    assert {each.name for each in PREDEFINED} == known
 
 
 @pytest.mark.parametrize("declaration", PREDEFINED, ids=lambda each: each.name)

@@ -64,6 +64,9 @@ DOCUMENT: Final = f"""\
   <CustomEmulatedMachine>pc-q35-rhel8.4.0</CustomEmulatedMachine>
   <BiosType>4</BiosType>
   <CustomCpuName>Skylake-Client</CustomCpuName>
+  <PredefinedProperties>sap_agent=true;hugepages=2048</PredefinedProperties>
+  <UserDefinedProperties>smbios={{'serial':'a=1 &amp; 2'}};PATH=/tmp;
+   floppy=</UserDefinedProperties>
   <UseHostCpu>false</UseHostCpu>
   <MaxMemorySizeMb>8192</MaxMemorySizeMb>
   <VmInit ovf:hostname="web" ovf:timeZone="Etc/GMT"/>
@@ -108,6 +111,7 @@ DOCUMENT: Final = f"""\
     <Type>disk</Type><Device>disk</Device>
     <rasd:Address>{{type=drive, unit=0}}</rasd:Address>
     <BootOrder>1</BootOrder><IsPlugged>true</IsPlugged><Alias>ua-1</Alias>
+    <CustomProperties>diskunmap=on</CustomProperties>
    </Item>
    <Item>
     <rasd:Caption>Ethernet adapter on ovirtmgmt</rasd:Caption>
@@ -121,6 +125,7 @@ DOCUMENT: Final = f"""\
     <rasd:MACAddress>56:6F:00:00:00:01</rasd:MACAddress>
     <rasd:speed>10000</rasd:speed>
     <Type>interface</Type><Device>bridge</Device><IsPlugged>true</IsPlugged>
+    <CustomProperties>macspoof=true;vmfex=gold</CustomProperties>
    </Item>
    <Item>
     <rasd:ResourceType>0</rasd:ResourceType>

@@ -13,6 +13,7 @@ from node.model.ids import (
     VmId,
     VolumeId,
 )
+from node.model.properties import CustomProperty
 from node.model.storage import (
     ActualVolume,
     Allocation,
@@ -65,7 +66,10 @@ CHAIN = (
 )
 HOME = StorageDomainId(samples.STORAGE_DOMAIN)
 LEAF = VolumeId(samples.LEAF)
-ROOT = Disk(DISK, "root", 10 * GiB + MiB, None, True, HOME, LEAF)
+ROOT = Disk(
+    *(DISK, "root", 10 * GiB + MiB, None, True, HOME, LEAF),
+    custom_properties=(CustomProperty("diskunmap", "on"),),
+)
 KEPT = Snapshot(
     SnapshotId(samples.OLD),
     VmId(samples.VM),
@@ -83,9 +87,18 @@ VM = Vm(
         Cpu(CpuMode.HOST_PASSTHROUGH, None, 2, 4, 2),
         Firmware.UEFI,
         (ROOT,),
-        (Nic(NicId(samples.NIC), "nic1", "52:54:00:00:00:01", "ovirtmgmt"),),
+        (
+            Nic(
+                *(NicId(samples.NIC), "nic1", "52:54:00:00:00:01", "ovirtmgmt"),
+                custom_properties=(CustomProperty("macspoof", "true"),),
+            ),
+        ),
         "serves pages",
         "pc-q35-7.2",
+        custom_properties=(
+            CustomProperty("pincpu", "1-4"),
+            CustomProperty("sap_agent", "true"),
+        ),
     ),
     generation=7,
     created_at="2024-02-29T23:59:01.000Z",

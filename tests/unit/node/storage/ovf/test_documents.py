@@ -16,6 +16,7 @@ from node.model.ids import (
     VmId,
     VolumeId,
 )
+from node.model.properties import CustomProperty
 from node.model.storage import Allocation, DiskFormat, SnapshotKind
 from node.model.vm import Cpu, CpuMode, Firmware
 from node.storage.ovf import document, reading, writing
@@ -61,6 +62,7 @@ def test_read_tells_what_ovirt_wrote() -> None:
         storage_domain_id=StorageDomainId(samples.STORAGE_DOMAIN),
         pool_id=PoolId(samples.POOL),
         created_at="2024-02-29T23:59:02.000Z",
+        custom_properties=(CustomProperty("diskunmap", "on"),),
     )
     places = (samples.STORAGE_DOMAIN, samples.POOL)
     assert reading.read(SAMPLE) == OvfVm(
@@ -75,7 +77,12 @@ def test_read_tells_what_ovirt_wrote() -> None:
         disks=(base, leaf),
         nics=(
             OvfNic(
-                NicId(samples.NIC), "nic1", "56:6f:00:00:00:01", "ovirtmgmt", "gold"
+                *(NicId(samples.NIC), "nic1", "56:6f:00:00:00:01", "ovirtmgmt"),
+                "gold",
+                custom_properties=(
+                    CustomProperty("macspoof", "true"),
+                    CustomProperty("vmfex", "gold"),
+                ),
             ),
         ),
         snapshots=(
@@ -97,6 +104,11 @@ def test_read_tells_what_ovirt_wrote() -> None:
         generation=17,
         created_at="2024-02-29T23:59:01.000Z",
         unsupported_disks=(samples.LUN,),
+        custom_properties=(
+            CustomProperty("hugepages", "2048"),
+            CustomProperty("sap_agent", "true"),
+            CustomProperty("smbios", "{'serial':'a=1 & 2'}"),
+        ),
     )
 
 
@@ -218,6 +230,15 @@ _uuids = some.integers(1, 999).map(lambda n: f"{samples.VM[:-3]}{n:03}")
 _words = some.text("ab é<&\"'>]漢😀", min_size=1, max_size=8).filter(
     lambda word: word == word.strip()
 )
+_properties = some.lists(
+    some.builds(
+        CustomProperty,
+        some.sampled_from(["sndbuf", "hugepages", "smbios", "pincpu"]),
+        some.text("ab =é<&\"'>,:😀", min_size=1, max_size=8),
+    ),
+    max_size=3,
+    unique_by=lambda each: each.name,
+).map(lambda found: tuple(sorted(found, key=lambda each: each.name)))
 _dates = some.none() | some.just("2024-02-29T23:59:01.000Z")
 _cpus = some.builds(
     Cpu,
@@ -245,6 +266,7 @@ _disks = some.builds(
     is_bootable=some.booleans(),
     is_plugged=some.booleans(),
     wipe_after_delete=some.booleans(),
+    custom_properties=_properties,
 )
 _nics = some.builds(
     OvfNic,
@@ -255,6 +277,7 @@ _nics = some.builds(
     profile=some.just("") | _words,
     is_linked=some.booleans(),
     model=some.integers(0, 6),
+    custom_properties=_properties,
 )
 _snapshots = some.builds(
     OvfSnapshot,
@@ -285,6 +308,7 @@ _vms = some.builds(
     created_at=_dates,
     # One that is its own template is a template, says oVirt.
     template_id=some.none() | some.just(samples.OLD),
+    custom_properties=_properties,
 )
 
 
