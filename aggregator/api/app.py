@@ -8,6 +8,7 @@ from aggregator.api import (
     events,
     exports,
     fleet,
+    hooks,
     nodes,
     orders,
     profiles,
@@ -32,6 +33,7 @@ def create(services: Services) -> flask.Flask:
     blueprints = (
         fleet.blueprint(services, describe),
         nodes.blueprint(services),
+        hooks.blueprint(services),
         vms.blueprint(services),
         vm_orders.blueprint(services),
         snapshots.blueprint(services),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from aggregator.policies.hook_differences import HookRow
 from node.model.ids import (
     CorrelationId,
     DiskId,
@@ -64,6 +65,12 @@ class CandidateLine:
 class NodeLines:
     nodes: tuple[NodeLine, ...]
     candidates: tuple[CandidateLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHooks:
+    hooks: tuple[HookRow, ...]
+    unheard: tuple[str, ...] = ()  # nodes that have not said what they have
 
 
 @dataclass(frozen=True, slots=True)

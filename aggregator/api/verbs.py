@@ -34,6 +34,12 @@ STATUS = read("status", "/v1/status", "Say how the fleet is.", model.AggregatorS
 NODE_LIST = read(
     "node_list", "/v1/nodes", "List nodes and candidates.", model.NodeLines
 )
+HOOK_LIST = read(
+    "hook_list",
+    "/v1/hooks",
+    "List the hooks of all nodes, and where they differ.",
+    model.FleetHooks,
+)
 NODE_ADMIT = act(
     "node_admit",
     "/v1/nodes/admit",

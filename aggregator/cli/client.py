@@ -138,6 +138,9 @@ class FleetClient(VerbClient):
     def node_list(self) -> model.NodeLines:
         return self.call(verbs.NODE_LIST, model.NodeLines)
 
+    def hook_list(self) -> model.FleetHooks:
+        return self.call(verbs.HOOK_LIST, model.FleetHooks)
+
     def node_admit(self, request: model.AdmitNode) -> model.NodeLine:
         return self.call(verbs.NODE_ADMIT, model.NodeLine, request, wait_s=NODE_WAIT_S)
 

@@ -164,6 +164,14 @@ def node_list(context: Context) -> None:
     context.show(reply, lambda: render.nodes(reply))
 
 
+@node.command("hooks")
+@pass_context
+def node_hooks(context: Context) -> None:
+    """List the hooks of all nodes, and where they differ."""
+    reply = context.client.hook_list()
+    context.show(reply, lambda: render.hooks(reply))
+
+
 @node.command("admit")
 @click.argument("name")
 @click.option(

@@ -175,3 +175,18 @@ def orders(reply: model.OrderLines) -> str:
 def event(line: model.EventLine) -> str:
     user = f" [{line.user}]" if line.user else ""
     return f"{line.at} {line.severity:<7} {line.text}{user}"
+
+
+def hooks(reply: model.FleetHooks) -> str:
+    """Return the hooks of a fleet, and where they differ."""
+    if not reply.hooks:
+        return "No node has hooks."
+    headers = ("POINT", "SCRIPT", "SAME ON", "ANOTHER ON", "NOT ON")
+    cells = [
+        (each.point, each.name, *map(", ".join, (each.same, each.others, each.without)))
+        for each in reply.hooks
+    ]
+    parts = [terminal.table(headers, cells)]
+    if reply.unheard:
+        parts.append(f"Not heard yet: {', '.join(reply.unheard)}")
+    return "\n\n".join(parts)

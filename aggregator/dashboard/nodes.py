@@ -6,14 +6,17 @@ from typing import Final
 import flask
 
 from aggregator import registry
+from aggregator.api import hooks
 from aggregator.dashboard import figures, listing, queries, rows, visits
 from aggregator.dashboard import routes as routing
 from aggregator.dashboard.pages import Pages
 from aggregator.dashboard.routes import Route
 from aggregator.dashboard.visits import Note, Visit
 from aggregator.federation.view import NodeView, View
+from aggregator.policies.hook_differences import HookRow
 from node import wire
 from node.errors import Invalid, NotFound
+from node.model.hooks import HookScript
 from node.model.host import Device, NodeFacts
 from node.model.ids import Fingerprint, NodeId
 from node.model.verbs import ActionGroup, Object
@@ -77,6 +80,7 @@ def show(pages: Pages, visit: Visit, node_id: str) -> flask.Response:
         ],
         bars=[bar for bar in rows.node_bars(node) if bar],
         facts=list(_facts(node.facts)) if node.facts else [],
+        hooks=_hooks(moment.view, node),
         devices=[wire.decode(Device, body, strict=False) for body in node.devices],
         page=vms,
         vms=[rows.vm_row(moment.view, vm, pages.translate) for vm in vms.items],
@@ -87,6 +91,13 @@ def show(pages: Pages, visit: Visit, node_id: str) -> flask.Response:
             if order.node_id == node.node_id
         ],
     )
+
+
+def _hooks(view: View, node: NodeView) -> list[tuple[HookScript, HookRow]]:
+    """Return a node's hooks, each with where the other nodes have it."""
+    rows_of = {(e.point, e.name): e for e in hooks.of_fleet(view).hooks}
+    scripts = node.facts.hooks if node.facts else ()
+    return [(each, rows_of[each.point, each.name]) for each in scripts]
 
 
 def ask_admission(pages: Pages, visit: Visit, node_id: str) -> flask.Response:

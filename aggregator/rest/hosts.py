@@ -14,6 +14,7 @@ from aggregator.federation.view import (
 )
 from aggregator.rest import (
     fleet,
+    host_hooks,
     permissions,
     replies,
     select,
@@ -236,7 +237,7 @@ RESOURCE: Final[Resource[NodeView]] = Resource(
         ),
         empty("affinitylabels", "affinity_labels", "affinity_label"),
         empty("fenceagents", "agents", "agent"),
-        empty("hooks", "hooks", "hook"),
+        Below("hooks", host_hooks.HOOK, lambda context, row: host_hooks.of_node(row)),
         empty("katelloerrata", "katello_errata", "katello_erratum"),
         # LUNs: none are used, for storage is mounted.
         empty("storage", "host_storages", "host_storage"),

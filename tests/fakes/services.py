@@ -37,6 +37,7 @@ from node.http.client import NodeClient
 from node.log import Secret
 from node.model import requests, template_verbs
 from node.model.feed import FleetMark
+from node.model.hooks import HookScript
 from node.model.host import (
     CpuFacts,
     Device,
@@ -88,6 +89,20 @@ AT = "2026-11-22T07:00:00.000Z"
 OAK = NodeId("11111111-1111-4111-8111-111111111111")
 ELM = NodeId("22222222-2222-4222-8222-222222222222")
 ASH = NodeId("33333333-3333-4333-8333-333333333333")
+_SMBIOS = HookScript(
+    "before_vm_start", "50_smbios", "/etc/skerry/hooks/a", 2048, "ab" * 32, "cd" * 16
+)
+HOOKS = {  # elm lacks one, and one must not run
+    OAK: (
+        HookScript(
+            *("after_vm_start", "90_site", "/etc/skerry/hooks/b", 99, "ef" * 32),
+            "ab" * 16,
+            "anybody may write to it: chmod o-w",
+        ),
+        _SMBIOS,
+    ),
+    ELM: (_SMBIOS,),
+}
 WEB1 = VmId("aaaaaaaa-0000-4000-8000-000000000001")
 WEB2 = VmId("aaaaaaaa-0000-4000-8000-000000000002")
 DB = VmId("aaaaaaaa-0000-4000-8000-000000000003")
@@ -838,6 +853,7 @@ def facts(node_id: NodeId, name: str, address: str) -> NodeFacts:
         ),
         networks=("skerry",),
         machines=("pc-q35-10.0",),
+        hooks=HOOKS.get(node_id, ()),
     )
 
 

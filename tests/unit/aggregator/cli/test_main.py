@@ -44,6 +44,7 @@ COMMANDS = {
     "login": "login 127.0.0.1 --port PORT --ca CA",
     "status": "status",
     "node_list": "node list",
+    "hook_list": "node hooks",
     "node_admit": "node admit fir --fingerprint ab",
     "node_remove": "node remove ash --yes",
     "token_make": "node token",
@@ -144,6 +145,7 @@ def test_order_is_asked_for_until_it_ends(
     ("command", "shown", "field"),
     [
         pytest.param("status", "skerry-test leads fleet", "fleet_id", id="status"),
+        pytest.param("node hooks", "50_smbios", "hooks", id="node-hooks"),
         pytest.param("node list", "fir at 192.0.2.4 waits", "nodes", id="node-list"),
         pytest.param("vm list", "web1", "vms", id="vm-list"),
         pytest.param("vm list web2", "web2", "vms", id="vm-search"),

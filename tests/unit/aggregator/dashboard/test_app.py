@@ -194,6 +194,11 @@ def test_a_form_that_is_too_large_is_refused(browser: Browser) -> None:
             id="why",
         ),
         pytest.param(f"/ui/nodes/{fakes.OAK}", ["X550", "AMD EPYC 7313"], id="node"),
+        pytest.param(
+            f"/ui/nodes/{fakes.OAK}",
+            ["50_smbios", "does not run", "anybody may write", "not there:"],
+            id="node-hooks",
+        ),
         pytest.param(f"/ui/nodes/{fakes.ASH}", ["it is unreachable"], id="silent-node"),
         pytest.param("/ui/events", ["Node ash has said nothing"], id="events"),
         pytest.param("/ui/tasks", ["Nothing has been asked for yet"], id="tasks"),

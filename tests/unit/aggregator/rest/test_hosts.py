@@ -117,6 +117,14 @@ def test_nics_and_devices_are_the_nodes_own(client: Client) -> None:
     assert client.get(f"/hosts/{ELM}/nics") == {}
 
 
+def test_hooks_are_those_that_run(client: Client) -> None:
+    (hook,) = client.get(f"/hosts/{OAK}/hooks")["hook"]
+    assert (hook["name"], hook["event_name"]) == ("50_smbios", "before_vm_start")
+    assert hook["md5"] == "cd" * 16
+    assert hook["host"]["id"] == OAK
+    assert client.get(f"/hosts/{ASH}/hooks") == {}
+
+
 @pytest.mark.parametrize(
     ("search", "names"),
     [

@@ -492,7 +492,7 @@ def test_job_says_which_other_node_moves_its_data() -> None:
 
 def test_vm_is_made_with_custom_properties(shell: Shell) -> None:
     words = ("--property", "smbios=x", "--property", "pincpu=1-4")
-    made = shell.run("vm", "create", "made", "--network", "lan0", *words)
+    made = shell.run("vm", "create", "hooked", "--network", "lan0", *words)
     assert made.status == 0, made.err
     assert b"pincpu=1-4\n" in made.out
 
