@@ -6,6 +6,7 @@ from typing import Protocol
 
 from node.errors import Conflict
 from node.model.hooks import HookPoint
+from node.model.properties import CustomProperty
 from node.model.vm import Vm
 
 
@@ -32,16 +33,26 @@ class Edited:
 Describe = Callable[[], str]
 
 
-class Hooks(Protocol):
-    """Who runs hooks of VMs; `node.hooks.vms` does. Any thread may call."""
+Properties = tuple[CustomProperty, ...]
 
-    def edit(self, point: HookPoint, vm: Vm, xml: str) -> Edited:
+
+class Hooks(Protocol):
+    """Who runs hooks of VMs; `node.hooks.vms` does. Any thread may call.
+
+    `more` are custom properties beside the VM's own: of the device it is about.
+    """
+
+    def edit(self, point: HookPoint, vm: Vm, xml: str, more: Properties = ()) -> Edited:
         """Let scripts change XML; HookFailed, and what is about to be done is not."""
 
-    def ask(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+    def ask(
+        self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()
+    ) -> None:
         """Let scripts forbid what is about to be done; HookFailed."""
 
-    def tell(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+    def tell(
+        self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()
+    ) -> None:
         """Let scripts know what has been done, some time after this returns.
 
         It is written down first: an agent that stops tells when it starts again.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from node import jobs, wire
-from node.contract.hooks import Describe, Edited
+from node.contract.hooks import Describe, Edited, Properties
 from node.errors import Error
 from node.hooks.points import POINTS
 from node.hooks.runner import HookFailed, Occasion, Outcome, Runner
@@ -36,22 +36,25 @@ class VmHooks:
         self._store = store
         self._jobs = job_queue
 
-    def edit(self, point: HookPoint, vm: Vm, xml: str) -> Edited:
+    def edit(self, point: HookPoint, vm: Vm, xml: str, more: Properties = ()) -> Edited:
         """Let scripts change XML; HookFailed."""
         assert POINTS[point].counts, point
         if not self._runner.has_scripts(point):
             return Edited(xml)
-        outcome = self._run(point, vm, variables(vm.spec.custom_properties), xml)
+        outcome = self._run(point, vm, _named(vm, more), xml)
         edits = tuple((name, each.decode()) for name, each in outcome.edits)
         return Edited(outcome.payload.decode(), edits)
 
-    def ask(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+    def ask(
+        self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()
+    ) -> None:
         """Let scripts forbid what is about to be done; HookFailed."""
         if self._runner.has_scripts(point):
-            xml = _described(describe)
-            self._run(point, vm, variables(vm.spec.custom_properties), xml)
+            self._run(point, vm, _named(vm, more), _described(describe))
 
-    def tell(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+    def tell(
+        self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()
+    ) -> None:
         """Let scripts know what has been done."""
         assert not POINTS[point].may_abort, point
         if not self._runner.has_scripts(point):
@@ -60,7 +63,7 @@ class VmHooks:
             "point": point.value,
             "vm_id": vm.spec.vm_id,
             "name": vm.spec.name,
-            "variables": variables(vm.spec.custom_properties),
+            "variables": _named(vm, more),
             "xml": _described(describe),
         }
         try:
@@ -142,6 +145,10 @@ class VmHooks:
 def variables(properties: tuple[CustomProperty, ...]) -> dict[str, str]:
     """Return what a script finds in its environment of custom properties."""
     return {each.name: each.value for each in properties}
+
+
+def _named(vm: Vm, more: Properties) -> dict[str, str]:
+    return variables((*vm.spec.custom_properties, *more))
 
 
 def _described(describe: Describe) -> str:

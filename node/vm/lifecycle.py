@@ -161,7 +161,8 @@ class Lifecycle:
             *(self._starter, clock, Limiter(hypervisor, self._register, volumes)),
             lambda: host().node_id,
         )
-        self.editor = PoolEditor(hypervisor, self._register, volumes, clock, host)
+        known = (hypervisor, self._register, volumes, clock, host)
+        self.editor = PoolEditor(*known, hooks)
         self._creator = Creator(
             *(self._register, volumes, self.editor),
             lambda: list_images(self._files.images),

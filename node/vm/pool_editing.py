@@ -14,15 +14,17 @@ from typing import Final
 
 from node.clock import Clock, rfc3339
 from node.contract import definitions, snapshots
+from node.contract.hooks import Hooks
 from node.contract.volumes import VmRunsElsewhere, Volumes, check_awake
 from node.errors import Busy, Conflict, Error, Failed
 from node.jobs import Progress
+from node.model.hooks import HookPoint
 from node.model.host import Image, NodeFacts
 from node.model.ids import CorrelationId, DiskId, VmId
 from node.model.properties import CustomProperty
 from node.model.vm import Disk, Vm, VmEntry, VmRun, VmSpec, VmState
 from node.system.hypervisor import DeviceMissing, Hypervisor
-from node.vm import definition, domxml, states
+from node.vm import definition, device_hooks, domxml, states
 from node.vm.devices import disk as disk_device
 from node.vm.register import VmRegister
 
@@ -109,8 +111,10 @@ class PoolEditor:
         volumes: Volumes,
         clock: Clock,
         host: Callable[[], NodeFacts],
+        hooks: Hooks,
     ) -> None:
         self._hypervisor = hypervisor
+        self._hooks = hooks
         self._register = register
         self._volumes = volumes
         self._clock = clock
@@ -223,7 +227,7 @@ class PoolEditor:
             for disk in entry.vm.spec.disks:
                 if disk.disk_id == disk_id and not disk.interface.is_hot:
                     raise _not_hot(entry.vm, disk)
-            self._unplug(spec.vm_id, disk_id, progress)
+            self._unplug(entry.vm, disk_id, progress)
         if is_here and spec.pool_id not in self._volumes.managed():
             log.info("VM %s: the manager writes its definition", spec.vm_id)
             return
@@ -447,20 +451,29 @@ class PoolEditor:
         domain = self._hypervisor.observe(vm.spec.vm_id)
         if disk_device.alias(disk.disk_id) in domxml.disk_aliases(domain.xml):
             return  # before a restart of the agent
-        opened = self._volumes.open(disk)
-        for device in domxml.plug(vm, disk, opened, domain.xml):
-            self._hypervisor.attach(vm.spec.vm_id, device)
+        opened, own = self._volumes.open(disk), disk.custom_properties
+        *others, device = domxml.plug(vm, disk, opened, domain.xml)
+        edited = self._hooks.edit(HookPoint.BEFORE_DISK_HOTPLUG, vm, device, own)
+        for each in (*others, edited.xml):
+            self._hypervisor.attach(vm.spec.vm_id, each)
         log.info("VM %s: disk %s plugged in", vm.spec.vm_id, disk.disk_id)
+        self._hooks.tell(HookPoint.AFTER_DISK_HOTPLUG, vm, lambda: edited.xml, own)
 
-    def _unplug(self, vm_id: VmId, disk_id: DiskId, progress: Progress) -> None:
-        alias = disk_device.alias(disk_id)
+    def _unplug(self, vm: Vm, disk_id: DiskId, progress: Progress) -> None:
+        vm_id, alias = vm.spec.vm_id, disk_device.alias(disk_id)
         if not self._has(vm_id, alias):
             return
+        named = (each for each in vm.spec.disks if each.disk_id == disk_id)
+        own = next((each.custom_properties for each in named), ())
+        device = device_hooks.of(self._hypervisor.observe(vm_id).xml, alias)
+        self._hooks.ask(HookPoint.BEFORE_DISK_HOTUNPLUG, vm, lambda: device, own)
         with contextlib.suppress(DeviceMissing):
             self._hypervisor.detach(vm_id, f"ua-{alias}")
         for _ in range(_UNPLUG_LOOKS):
             if not self._has(vm_id, alias):
                 log.info("VM %s: disk %s unplugged", vm_id, disk_id)
+                point = HookPoint.AFTER_DISK_HOTUNPLUG
+                self._hooks.tell(point, vm, lambda: device, own)
                 return
             progress.pause(_LOOK_S)
         raise DiskHeld(f"the guest does not let disk {disk_id} go", disk_id=disk_id)

@@ -45,7 +45,7 @@ from node.system.hypervisor import (
     Hypervisor,
     HypervisorRefused,
 )
-from node.vm import domxml, files, restored_xml
+from node.vm import device_hooks, domxml, files, restored_xml
 from node.vm.files import VmFiles
 from node.vm.observer import Observer
 from node.vm.pausing import Pauser
@@ -165,6 +165,10 @@ class Starter:
         dehibernated = HookPoint.AFTER_VM_DEHIBERNATE
         point = dehibernated if is_restored else HookPoint.AFTER_VM_START
         self._hooks.tell(point, vm, lambda: self._hypervisor.observe(vm_id).xml)
+        if not is_restored:
+            describe = partial(self._files.read_domain, vm_id)
+            created = HookPoint.AFTER_DEVICE_CREATE
+            device_hooks.tell(self._hooks, created, vm, describe)
 
     def describe(self, vm: Vm) -> str:
         """Return the domain that a VM would be started as, without its hooks."""
@@ -368,7 +372,9 @@ class Starter:
         if is_restored:
             self._hooks.ask(HookPoint.BEFORE_VM_DEHIBERNATE, vm, lambda: built)
             return Edited(built)
-        return self._hooks.edit(HookPoint.BEFORE_VM_START, vm, built)
+        cards = device_hooks.edit(self._hooks, vm, built)
+        domain = self._hooks.edit(HookPoint.BEFORE_VM_START, vm, cards.xml)
+        return replace(domain, edits=(*cards.edits, *domain.edits))
 
     def _create_domain(self, vm: Vm, ready: _Ready, *, is_paused: bool) -> None:
         name, unique_name = domxml.domain_names(vm.spec)

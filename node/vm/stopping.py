@@ -67,7 +67,7 @@ class Stopper:
     ) -> None:
         """`is_stale` tells of a paused VM that it may have run elsewhere since.
 
-        `on_end` is called before one is ended by force.
+        `on_end` is called before one is ended by force; HookFailed: it is not.
         """
         self._on_end = on_end
         self._hypervisor = hypervisor
@@ -154,7 +154,12 @@ class Stopper:
     def _end(self, vm_id: VmId, progress: Progress, *, must_kill: bool) -> None:
         """End QEMU by force; one that is killed writes nothing any more."""
         progress.step(80, "ending it by force")
-        self._on_end(self._register.get(vm_id))
+        try:
+            self._on_end(self._register.get(vm_id))
+        except Conflict:  # a hook forbids it
+            self._apply(vm_id, Sight(Seen.STOP_GIVEN_UP, wanted=Wanted.UP))
+            self._look(vm_id)
+            raise
         try:
             if must_kill:
                 end = VmEnd(EndCause.KILLED, rfc3339(self._clock.now()), "SIGKILL")

@@ -17,7 +17,7 @@ from node.model.hooks import HookPoint
 from node.model.ids import VmId
 from node.model.vm import EndCause, VmEntry, VmState
 from node.system.hypervisor import Hypervisor
-from node.vm import pausing, states
+from node.vm import device_hooks, pausing, states
 from node.vm.files import VmFiles
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,10 @@ class Teller:
             self._turns.put((before, after))
 
     def end(self, entry: VmEntry) -> None:
-        """Tell that a VM is about to be ended by force."""
+        """Tell that a VM is about to be ended by force; HookFailed of its cards."""
+        describe = self._describe(entry)
+        cards = HookPoint.BEFORE_DEVICE_DESTROY
+        device_hooks.ask(self._hooks, cards, entry.vm, describe)
         with self._lock:
             self._goes.add(entry.vm.spec.vm_id)
         self._hooks.tell(HookPoint.BEFORE_VM_DESTROY, entry.vm, self._describe(entry))
@@ -65,9 +68,16 @@ class Teller:
             before, after = turn
             for point in self._points(before, after):
                 try:
-                    self._hooks.tell(point, after.vm, self._describe(after))
+                    self._tell(point, after)
                 except Exception:  # a bug must not end what all others are told
                     log.exception("hooks of %s are not told", point)
+
+    def _tell(self, point: HookPoint, entry: VmEntry) -> None:
+        describe = self._describe(entry)
+        self._hooks.tell(point, entry.vm, describe)
+        if point is HookPoint.AFTER_VM_DESTROY:
+            gone = HookPoint.AFTER_DEVICE_DESTROY
+            device_hooks.tell(self._hooks, gone, entry.vm, describe)
 
     def _points(self, before: VmEntry, after: VmEntry) -> tuple[HookPoint, ...]:
         vm_id, was, now = after.vm.spec.vm_id, before.run.state, after.run.state

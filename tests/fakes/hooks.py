@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from node.contract.hooks import Describe, Edited, Hooks
+from node.contract.hooks import Describe, Edited, Hooks, Properties
 from node.model.hooks import HookPoint
 from node.model.vm import Vm
 from node.system.confined import Bounds, Ended
@@ -16,16 +16,20 @@ class FakeHooks:
         self.on_edit: Callable[[HookPoint, str], str] = lambda point, xml: xml
         self.on_ask: Callable[[HookPoint], None] = lambda point: None
 
-    def edit(self, point: HookPoint, vm: Vm, xml: str) -> Edited:
+    def edit(self, point: HookPoint, vm: Vm, xml: str, more: Properties = ()) -> Edited:
         self._note(point, xml)
         edited = self.on_edit(point, xml)
         return Edited(edited, (("50_fake", edited),) if edited != xml else ())
 
-    def ask(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+    def ask(
+        self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()
+    ) -> None:
         self._note(point, describe())
         self.on_ask(point)
 
-    def tell(self, point: HookPoint, vm: Vm, describe: Describe) -> None:
+    def tell(
+        self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()
+    ) -> None:
         self._note(point, describe())
 
     def _note(self, point: HookPoint, xml: str) -> None:

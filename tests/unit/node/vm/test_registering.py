@@ -34,6 +34,7 @@ from node.vm.register import VmRegister
 from node.vm.registering import Registrar
 from tests.contract.disks import code_of
 from tests.fakes.clock import FakeClock
+from tests.fakes.hooks import FakeHooks
 from tests.fakes.hypervisor import FakeHypervisor
 from tests.fakes.kept_exports import FakeExports
 from tests.fakes.volumes import SD_ID, FakeVolumes, of_pool
@@ -194,7 +195,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     volumes = FakeVolumes(NODE_ID)
     volumes.storage.disks[DISK.disk_id] = DISK.size_bytes
     register = VmRegister(store, clock, lambda: HOST.name, 30)
-    editor = PoolEditor(FakeHypervisor(), register, volumes, clock, lambda: HOST)
+    known = (FakeHypervisor(), register, volumes, clock, lambda: HOST)
+    editor = PoolEditor(*known, FakeHooks())
     newcomers = Newcomers(volumes, {VM_ID: FOUND})
     importer = Importer(FakeExports(), volumes, editor, NoMaker())
     registrar = Registrar(editor, newcomers, importer, jobs, lambda: HOST)

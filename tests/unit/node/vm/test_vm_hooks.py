@@ -1,22 +1,34 @@
 """When hooks are asked and told about a VM, and what their word is worth."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from node.hooks.runner import HookFailed
 from node.model.hooks import HookPoint
+from node.model.ids import DiskId
 from node.model.job import JobState
-from node.model.requests import ActOnVm, StartVm, StopManner, StopVm
-from node.model.vm import VmState
+from node.model.properties import CustomProperty
+from node.model.requests import (
+    ActOnVm,
+    AttachDisk,
+    DetachDisk,
+    StartVm,
+    StopManner,
+    StopVm,
+)
+from node.model.vm import Disk, VmState, Wanted
 from node.system.hypervisor import Activity, HypervisorRefused
 from tests.lab import waiting
-from tests.unit.node.vm.examples import VM_ID
+from tests.unit.node.vm.examples import DISK, SPEC, VM_ID
 from tests.unit.node.vm.one_node import OneNode
 
 STARTED = [HookPoint.BEFORE_VM_START, HookPoint.AFTER_VM_START]
 ENDED = [HookPoint.BEFORE_VM_DESTROY, HookPoint.AFTER_VM_DESTROY]
+OTHER_DISK = DiskId("d15c0000-0000-4000-8000-000000000077")
 FORCE = StopVm(manner=StopManner.FORCE)
 
 
@@ -155,6 +167,81 @@ def test_end_by_itself_is_told(node: OneNode, way: str) -> None:
     node.hypervisor.end(VM_ID, way)
     node.await_state(VmState.DOWN)
     _told(node, [*STARTED, *ENDED])
+
+
+CARD = replace(SPEC.nics[0], custom_properties=(CustomProperty("vmfex", "blue"),))
+
+
+@pytest.fixture
+def carded(tmp_path: Path) -> Iterator[OneNode]:
+    """Return a node whose VM has a card with a property."""
+    made = OneNode(tmp_path)
+    made.create(nics=(CARD,))
+    yield made
+    made.stop_agent()
+
+
+def test_card_is_as_its_hook_wants_it(carded: OneNode) -> None:
+    def change(point: HookPoint, xml: str) -> str:
+        if point is not HookPoint.BEFORE_DEVICE_CREATE:
+            return xml
+        assert xml.startswith("<interface")
+        return xml.replace("<mac", "<target dev='t'/><mac")
+
+    carded.hooks.on_edit = change
+    carded.start()
+    root = etree.fromstring(carded.hypervisor.observe(VM_ID).xml)
+    (target,) = root.findall("devices/interface/target")
+    assert target.get("dev") == "t"
+    points = [
+        HookPoint.BEFORE_DEVICE_CREATE,
+        *STARTED,
+        HookPoint.AFTER_DEVICE_CREATE,
+    ]
+    assert carded.hooks.told == points
+    created = carded.hooks.seen[HookPoint.AFTER_DEVICE_CREATE]
+    assert created.startswith("<interface")
+    carded.do("stop", FORCE)
+    ended = [HookPoint.BEFORE_DEVICE_DESTROY, *ENDED, HookPoint.AFTER_DEVICE_DESTROY]
+    _told(carded, [*points, *ended])
+
+
+def test_hook_of_a_card_forbids_the_end(carded: OneNode) -> None:
+    carded.start()
+
+    def refuse(point: HookPoint) -> None:
+        if point is HookPoint.BEFORE_DEVICE_DESTROY:
+            raise HookFailed(f"{point}: 50_a: it is in use")
+
+    carded.hooks.on_ask = refuse
+    job = carded.do("stop", FORCE)
+    assert job.error is not None
+    assert job.error.code == "hook_failed"
+    assert carded.run.state is VmState.POWERING_UP
+    assert carded.vms.show(VM_ID).vm.wanted is Wanted.UP
+    carded.hooks.on_ask = lambda point: None
+    assert carded.do("stop", FORCE).error is None
+
+
+def test_disk_that_is_plugged_asks_and_tells(node: OneNode) -> None:
+    node.start()
+    disk = Disk(
+        *(OTHER_DISK, "more", DISK.size_bytes),
+        storage_domain_id=node.vms.show(VM_ID).vm.home,
+        custom_properties=(CustomProperty("diskunmap", "on"),),
+    )
+    node.pool.disks[OTHER_DISK] = DISK.size_bytes
+    node.hooks.on_edit = lambda _, xml: xml.replace("<disk ", "<disk rawio='yes' ")
+    assert node.do("attach_disk", AttachDisk(disk)).error is None
+    assert "rawio" in node.hypervisor.observe(VM_ID).xml
+    assert node.do("detach_disk", DetachDisk(OTHER_DISK)).error is None
+    assert node.hooks.told[2:] == [
+        HookPoint.BEFORE_DISK_HOTPLUG,
+        HookPoint.AFTER_DISK_HOTPLUG,
+        HookPoint.BEFORE_DISK_HOTUNPLUG,
+        HookPoint.AFTER_DISK_HOTUNPLUG,
+    ]
+    assert OTHER_DISK in node.hooks.seen[HookPoint.AFTER_DISK_HOTUNPLUG]
 
 
 def test_end_is_told_of_a_vm_that_ended_while_no_agent_was_there(
