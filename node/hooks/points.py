@@ -45,6 +45,8 @@ _MEMORY: Final = "hot plug of memory"
 _NETWORKS: Final = "host networking"
 _TICKETS: Final = "tickets of consoles"
 _HOST_DEVICES: Final = "host devices"
+_REPLIES: Final = "what nodes tell of themselves"
+_DISKS: Final = "disks that are prepared"
 # Somebody waits for the answer, and asks again soon.
 _ANSWER_S: Final = 10.0
 # The service is held up at a start or stop of the whole node.
@@ -53,7 +55,7 @@ _SERVICE_S: Final = 30.0
 _DEVICE: Final = Payload.DEVICE
 
 
-def _asked(waits_for: str = "", **what: bool) -> Point:
+def _asked(waits_for: str = _REPLIES, **what: bool) -> Point:
     return Point(Payload.JSON, timeout_s=_ANSWER_S, waits_for=waits_for, **what)
 
 
@@ -105,7 +107,9 @@ POINTS: Final[Mapping[HookPoint, Point]] = {
     HookPoint.BEFORE_NIC_HOTUNPLUG: Point(_DEVICE, may_abort=True, waits_for=_NICS),
     HookPoint.AFTER_NIC_HOTUNPLUG: Point(_DEVICE, waits_for=_NICS),
     HookPoint.AFTER_NIC_HOTUNPLUG_FAIL: Point(_DEVICE, waits_for=_NICS),
-    HookPoint.AFTER_DISK_PREPARE: Point(Payload.JSON, may_abort=True, counts=True),
+    HookPoint.AFTER_DISK_PREPARE: Point(
+        Payload.JSON, may_abort=True, counts=True, waits_for=_DISKS
+    ),
     HookPoint.BEFORE_DISK_HOTPLUG: Point(_DEVICE, may_abort=True, counts=True),
     HookPoint.AFTER_DISK_HOTPLUG: Point(_DEVICE),
     HookPoint.BEFORE_DISK_HOTUNPLUG: Point(_DEVICE, may_abort=True),
