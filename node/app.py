@@ -128,7 +128,7 @@ class Agent:
         self.storage = self._storage(node_id)
         self.transfers = self._transfers()
         volumes = self.storage.volumes()
-        self.hooks = VmHooks(self.runner, self.store, self.jobs)
+        self.hooks = VmHooks(self.runner, self.store, self.jobs, command.run)
         self.lifecycle = Lifecycle(
             self.hypervisor,
             self.store,

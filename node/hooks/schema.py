@@ -7,13 +7,17 @@ a line for each complaint, and ends with 1 if there was one.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
 from lxml import etree
 
+from node.system.command import Run
+
 SCHEMA: Final = Path("/usr/share/libvirt/schemas/domain.rng")
 _MAX: Final = 10
+_ANSWER_S: Final = 20.0
 
 
 def main(argv: list[str]) -> int:
@@ -21,6 +25,16 @@ def main(argv: list[str]) -> int:
     found = complaints(Path(argv[0]).read_bytes())
     print("\n".join(found))
     return 1 if found else 0
+
+
+def ask(run: Run, xml: bytes) -> tuple[str, ...]:
+    """Return the complaints about a domain, as the program tells them."""
+    with tempfile.NamedTemporaryFile(suffix=".xml") as file:
+        file.write(xml)
+        file.flush()
+        words = [sys.executable, "-m", __name__, file.name]
+        said = run(words, timeout_s=_ANSWER_S, may_fail=True)
+    return tuple(filter(None, said.text.splitlines()))
 
 
 def complaints(xml: bytes) -> tuple[str, ...]:

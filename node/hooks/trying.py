@@ -4,16 +4,12 @@ The scripts really run, with what they do to the host; nothing is started, and w
 they make of their payload is told and thrown away.
 """
 
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
 
 from lxml import etree
 
 from node.errors import Error, Invalid
-from node.hooks import folders
+from node.hooks import folders, schema
 from node.hooks.points import POINTS, Payload
 from node.hooks.runner import Occasion, Outcome, Runner
 from node.hooks.vms import variables
@@ -27,9 +23,8 @@ from node.model.hooks import (
 )
 from node.model.ids import VmId
 from node.model.vm import Vm
+from node.policy import properties
 from node.system.command import Run
-
-_SCHEMA_S: Final = 20.0
 
 
 class NoSuchPoint(Invalid):
@@ -85,7 +80,7 @@ class Trials:
         return HookList(self.scripts(), points, where)
 
     def attempt(self, request: TryHook) -> HookTrial:
-        """Run a point's scripts; NoSuchPoint, VmNeeded, VmUnknown."""
+        """Run a point's scripts; NoSuchPoint, VmNeeded, VmUnknown, BadProperty."""
         if request.point not in POINTS:
             raise NoSuchPoint(f"there is no point {request.point}", point=request.point)
         point = HookPoint(request.point)
@@ -106,6 +101,7 @@ class Trials:
         self, point: HookPoint, request: TryHook
     ) -> tuple[bytes, dict[str, str]]:
         """Return what the scripts are handed, and what is in their environment."""
+        properties.check(request.properties)
         named = variables(request.properties)
         kind = POINTS[point].payload
         if request.vm_id is None:
@@ -135,12 +131,7 @@ class Trials:
     def _warnings(self, point: HookPoint, outcome: Outcome) -> tuple[str, ...]:
         if POINTS[point].payload is not Payload.DOMAIN or not outcome.edits:
             return ()
-        with tempfile.NamedTemporaryFile(suffix=".xml") as file:
-            file.write(outcome.payload)
-            file.flush()
-            words = [sys.executable, "-m", "node.hooks.schema", str(Path(file.name))]
-            said = self._run(words, timeout_s=_SCHEMA_S, may_fail=True)
-        return tuple(filter(None, said.text.splitlines()))
+        return schema.ask(self._run, outcome.payload)
 
 
 def first_card(xml: str) -> str:

@@ -5,25 +5,27 @@ of the agent, and a script that hangs holds up nobody else.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from node import jobs, wire
 from node.contract.hooks import Describe, Edited, Properties
 from node.errors import Error
+from node.hooks import schema
 from node.hooks.points import POINTS
 from node.hooks.runner import HookFailed, Occasion, Outcome, Runner
 from node.jobs import Jobs, Progress
 from node.model.hooks import HookPoint
 from node.model.ids import CorrelationId, VmId
-from node.model.job import Job
 from node.model.properties import CustomProperty
 from node.model.vm import Vm
 from node.store import Store
+from node.system.command import Run
 
 log = logging.getLogger(__name__)
 
 VERB: Final = "hook_tell"
+CHECK: Final = "hook_check"
 KIND: Final = "hook"
 _SAID_MAX: Final = 2000  # of one script, in an event
 
@@ -31,7 +33,9 @@ _SAID_MAX: Final = 2000  # of one script, in an event
 class VmHooks:
     """The hooks of this node's VMs. Any thread may call."""
 
-    def __init__(self, runner: Runner, store: Store, job_queue: Jobs) -> None:
+    def __init__(self, runner: Runner, store: Store, job_queue: Jobs, run: Run) -> None:
+        """`run` is what asks the schema about domains that scripts have changed."""
+        self._run_program = run
         self._runner = runner
         self._store = store
         self._jobs = job_queue
@@ -43,6 +47,8 @@ class VmHooks:
             return Edited(xml)
         outcome = self._run(point, vm, _named(vm, more), xml)
         edits = tuple((name, each.decode()) for name, each in outcome.edits)
+        if edits and point is HookPoint.BEFORE_VM_START:
+            self._submit(CHECK, vm, {"scripts": [e for e, _ in edits]}, edits[-1][1])
         return Edited(outcome.payload.decode(), edits)
 
     def ask(
@@ -59,32 +65,55 @@ class VmHooks:
         assert not POINTS[point].may_abort, point
         if not self._runner.has_scripts(point):
             return
-        asked = {
-            "point": point.value,
-            "vm_id": vm.spec.vm_id,
-            "name": vm.spec.name,
-            "variables": _named(vm, more),
-            "xml": _described(describe),
-        }
-        try:
-            self._jobs.submit(
-                VERB,
-                KIND,
-                vm.spec.vm_id,
-                lambda progress: self._tell(asked, progress),
-                job_id=None,
-                arguments=asked,
-            )
-        except Error as error:  # what they are told of is done: nobody can take it back
-            log.error("hooks of %s are not told: %s", point, error)
+        what = {"point": point.value, "variables": _named(vm, more)}
+        self._submit(VERB, vm, what, _described(describe))
 
     def job_handlers(self) -> Mapping[str, jobs.Handler]:
         """Return what runs an unfinished job of ours again, by verb."""
 
-        def handle(job: Job, arguments: wire.Json) -> jobs.Runner:
-            return lambda progress: self._tell(arguments, progress)
+        def handler(verb: str) -> jobs.Handler:
+            act = self._works[verb]
+            return lambda job, arguments: lambda progress: act(arguments, progress)
 
-        return {VERB: handle}
+        return {verb: handler(verb) for verb in self._works}
+
+    @property
+    def _works(self) -> Mapping[str, Callable[[wire.Json, Progress], None]]:
+        return {VERB: self._tell, CHECK: self._check}
+
+    def _submit(self, verb: str, vm: Vm, what: dict[str, wire.Json], xml: str) -> None:
+        """Take on a job about a VM; it cannot be, and that is all, if there are many.
+
+        What scripts are told of is done: nobody can take it back.
+        """
+        vm_id, name = vm.spec.vm_id, vm.spec.name
+        asked = {**what, "vm_id": vm_id, "name": name, "xml": xml}
+        act = self._works[verb]
+        try:
+            self._jobs.submit(
+                verb,
+                KIND,
+                vm_id,
+                lambda progress: act(asked, progress),
+                job_id=None,
+                arguments=asked,
+            )
+        except Error as error:
+            log.error("%s of VM %s is not done: %s", verb, vm_id, error)
+
+    def _check(self, asked: wire.Json, progress: Progress) -> None:
+        """Say on a VM what libvirt's schema has against what scripts made of it."""
+        complaints = schema.ask(self._run_program, asked["xml"].encode())
+        if not complaints:
+            return
+        with self._store.change() as change:
+            change.event(
+                "hook_edit_unusual",
+                vm_id=VmId(asked["vm_id"]),
+                name=asked["name"],
+                script=", ".join(asked["scripts"]),
+                detail="; ".join(complaints)[:_SAID_MAX],
+            )
 
     def _run(
         self, point: HookPoint, vm: Vm, named: Mapping[str, str], xml: str

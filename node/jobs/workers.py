@@ -51,6 +51,7 @@ LANES: Final[Mapping[str, int]] = {
     Kind.DISK: 6,
     Kind.TEMPLATE: 3,
     "hook_tell": 4,  # scripts that hang keep nothing else from its worker
+    "hook_check": 1,
 }
 # How often an idle worker looks for jobs that are old enough to be forgotten.
 _TIDY_S: Final = MINUTE_S
