@@ -5,10 +5,10 @@ Pure. A draft keeps what was typed, so that a refused form comes back filled in.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aggregator.api.model import NewVm
-from aggregator.dashboard import disk_signs
+from aggregator.dashboard import disk_signs, property_rows
 from aggregator.federation.view import View
 from node.errors import Invalid
 from node.model.ids import NodeId, TemplateId, VmId
@@ -19,6 +19,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NUMBER = re.compile(r"\d{1,6}(?:[.,]\d{1,3})?", re.ASCII)
 _COUNT = re.compile(r"\d{1,4}", re.ASCII)
 _NAME_BYTES_MAX = 255
+_APART = frozenset({"start", "properties"})  # not texts of fields of those names
 TEMPLATE = "template/"  # what an id follows that is chosen in the place of an image
 
 
@@ -45,6 +46,7 @@ class Draft:
     network: str = ""
     node_id: str = ""  # empty: the aggregator chooses
     start: str = "yes"  # empty: it stays down
+    properties: property_rows.Values = field(default_factory=dict)  # by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,13 @@ def choices(view: View) -> Choices:
 
 def from_form(form: Mapping[str, str]) -> Draft:
     """Return the draft that a form holds; a box that is not ticked is absent."""
-    names = Draft.__dataclass_fields__
-    given = {name: form[name] for name in names if name in form and name != "start"}
-    return Draft(**{"vm_id": "", **given, "start": form.get("start", "")})
+    names = Draft.__dataclass_fields__.keys()
+    given = {name: form[name] for name in names - _APART if name in form}
+    return Draft(
+        **{"vm_id": "", **given},
+        start=form.get("start", ""),
+        properties=property_rows.read(form),
+    )
 
 
 def to_request(draft: Draft) -> NewVm:
@@ -122,6 +128,7 @@ def to_request(draft: Draft) -> NewVm:
         draft.description,
         NodeId(draft.node_id) if draft.node_id else None,
         interface=DiskInterface(draft.interface),
+        custom_properties=property_rows.given(draft.properties),
     )
 
 

@@ -1,6 +1,7 @@
 """Serve the form of a new VM, and make the VM that was asked for."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -10,7 +11,7 @@ from aggregator.api import new_vm
 from aggregator.api.model import NewVm
 from aggregator.control import templating
 from aggregator.control.orders import Order
-from aggregator.dashboard import drafts, rows, visits
+from aggregator.dashboard import drafts, properties, property_rows, rows, visits
 from aggregator.dashboard import routes as routing
 from aggregator.dashboard.drafts import Draft
 from aggregator.dashboard.pages import Pages
@@ -18,10 +19,14 @@ from aggregator.dashboard.refusals import Refusal
 from aggregator.dashboard.routes import Route
 from aggregator.dashboard.visits import Visit
 from aggregator.federation.view import View
-from node.errors import Conflict, Error
+from aggregator.policies.properties import Level
+from node.errors import Conflict, Error, Invalid
 from node.model.job import JobState
 from node.model.verbs import ActionGroup, Object
 from node.model.vm import VmSpec
+from node.policy import properties as policy
+
+_NO_COMPLAINTS: Final[Mapping[str, Error]] = {}
 
 
 def ask(pages: Pages, visit: Visit) -> flask.Response:
@@ -39,6 +44,9 @@ def ask(pages: Pages, visit: Visit) -> flask.Response:
 def create(pages: Pages, visit: Visit) -> flask.Response:
     """Order the VM, and its start if that is wanted; or return the form again."""
     draft = drafts.from_form(visits.form())
+    wrong = properties.complaints_of_new(pages, draft.properties)
+    if wrong:
+        return _draw(pages, visit, draft, complaints=wrong)
     try:
         request = drafts.to_request(draft)
         spec = _spec(pages.services.mirror.view, draft, request)
@@ -65,6 +73,9 @@ def _spec(view: View, draft: Draft, request: NewVm) -> VmSpec:
         memory_bytes=request.memory_bytes,
         cpu=request.cpu,
         description=request.description or made.description,
+        custom_properties=policy.edited(
+            made.custom_properties, request.custom_properties
+        ),
     )
 
 
@@ -81,14 +92,22 @@ def _order(pages: Pages, visit: Visit, spec: VmSpec, request: NewVm) -> Order | 
 
 
 def _draw(
-    pages: Pages, visit: Visit, draft: Draft, refusal: Refusal | None = None
+    pages: Pages,
+    visit: Visit,
+    draft: Draft,
+    refusal: Refusal | None = None,
+    complaints: Mapping[str, Error] = _NO_COMPLAINTS,
 ) -> flask.Response:
+    declared = pages.services.orders.properties.now()
+    status = refusal.status if refusal else 200
     return pages.show(
         visit,
         "new_vm.html",
-        status=refusal.status if refusal else 200,
+        status=Invalid.status if complaints else status,
         draft=draft,
         refusal=refusal,
+        properties=property_rows.rows(declared, Level.VM, draft.properties, complaints),
+        complaints=len(complaints),
         choices=drafts.choices(pages.services.mirror.view),
     )
 

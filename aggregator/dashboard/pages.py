@@ -151,7 +151,13 @@ def _templates() -> jinja2.Environment:
     )
     environment.globals["asset"] = assets.address
     environment.globals["figures"] = figures
+    environment.filters["translated"] = _translated
     # what the extension adds to the environment is not in its type
     install: Any = vars(environment)["install_gettext_translations"]
     install(translate.catalogue(), newstyle=True)
     return environment
+
+
+def _translated(text: str) -> str:
+    """Return a text that may be a person's own: `_` would not escape it."""
+    return translate.catalogue().gettext(text) if text else text

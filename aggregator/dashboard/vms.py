@@ -24,10 +24,12 @@ from aggregator.dashboard.signs import Action
 from aggregator.dashboard.visits import Visit
 from aggregator.federation import view as views
 from aggregator.federation.view import View, VmView
+from aggregator.policies import properties as policy
 from node import wire
 from node.errors import NotFound
 from node.model.ids import VmId
 from node.model.job import ENDED
+from node.model.properties import CustomProperty
 from node.model.requests import StopManner
 from node.model.verbs import ActionGroup, Object
 from node.model.vm import Vm, VmRun
@@ -120,6 +122,7 @@ def show(pages: Pages, visit: Visit, vm_id: str) -> flask.Response:
             else ()
         ),
         snapshot_actions=snapshot_rows.of_vm(defined, vm.state) if defined else (),
+        properties=list(_properties(defined)),
         facts=list(_facts(vm, defined, run)),
         figures_now=list(_figures(moment.view, vm)),
         run=run,
@@ -179,6 +182,13 @@ def _run(vm: VmView) -> VmRun | None:
     return (
         wire.decode(VmRun, vm.run_document, strict=False) if vm.run_document else None
     )
+
+
+def _properties(defined: Vm | None) -> Iterator[tuple[str, CustomProperty]]:
+    """Yield the custom properties, each with the name of the device that has it."""
+    for holder in policy.holders(defined.spec) if defined else ():
+        name = holder.name if holder.device_id else ""
+        yield from ((name, each) for each in holder.properties)
 
 
 def _facts(

@@ -65,6 +65,9 @@ PATHS = (
     f"/ui/vms/{fakes.WEB1}/stop",
     "/ui/vms/new",
     f"/ui/vms/{fleet_storage.APP}",
+    f"/ui/vms/{fakes.WEB1}/properties",
+    "/ui/properties",
+    "/ui/properties/new",
     "/ui/storage",
     "/ui/storage/new",
     f"/ui/storage/{fleet_storage.DATA1}",
@@ -474,6 +477,23 @@ def test_a_vm_is_created(page: Page) -> None:
     page.get_by_role("button", name="Create VM").click()
     expect(page.get_by_role("heading", name="fresh")).to_be_visible()
     expect(page.locator(".head.object")).to_contain_text("Up", timeout=LIVE_MS)
+
+
+def test_a_wrong_property_is_told_beside_its_field(page: Page) -> None:
+    page.goto("/ui/properties")
+    page.get_by_role("link", name="Declare a property").click()
+    page.get_by_label("Name", exact=True).fill("pincpu")
+    page.get_by_label("Pattern of values").fill("[0-9-]+")
+    page.get_by_role("button", name="Declare").click()
+    expect(page.locator("#property-vm-pincpu")).to_be_visible()
+    page.goto(f"/ui/vms/{fakes.WEB1}/properties")
+    field = page.get_by_label("pincpu")
+    field.fill("all")
+    page.get_by_role("button", name="Save").first.click()
+    expect(field).to_have_accessible_description(re.compile("must match"))
+    field.fill("1-4")
+    page.get_by_role("button", name="Save").first.click()
+    expect(page.locator("#property-table")).to_contain_text("1-4")
 
 
 def test_actions_work_without_scripts(plain: Page) -> None:

@@ -1,6 +1,7 @@
 """Tests of aggregator.dashboard.drafts."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,9 @@ def test_to_request_leaves_the_rest_to_the_aggregator() -> None:
     ],
 )
 def test_to_request_names_the_field_that_is_wrong(field: str, text: str) -> None:
+    changes: dict[str, Any] = {field: text}
     with pytest.raises(drafts.BadDraft) as caught:
-        drafts.to_request(replace(GOOD, **{field: text}))
+        drafts.to_request(replace(GOOD, **changes))
     assert caught.value.fields["field"] == field
 
 

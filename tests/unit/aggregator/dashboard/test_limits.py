@@ -89,3 +89,11 @@ def test_wrong_answers_change_nothing(browser: Browser) -> None:
     browser.post(f"{DISK}/profile", profile_id=default_id(stored.DATA2))
     assert DiskId(stored.LOOSE) not in now(browser).choices
     assert now(browser) == before
+
+
+def test_names_that_people_chose_are_shown_as_they_are(browser: Browser) -> None:
+    center = browser.fleet.orders.pools.default_data_center()
+    made = {"name": "<b>100 %d</b>", "data_center_id": center}
+    browser.post(f"{PAGE}/qos/new", **made)
+    question = browser.get(f"{PAGE}/profiles/new")
+    assert ">&lt;b&gt;100 %d&lt;/b&gt;</option>" in question
