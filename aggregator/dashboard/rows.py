@@ -351,7 +351,6 @@ _TASKS: Mapping[str, str] = {
     "vm_delete": "Delete VM {name}",
     "vm_attach_disk": "Attach a disk to VM {name}",
     "vm_detach_disk": "Detach a disk from VM {name}",
-    "vm_set_properties": "Change custom properties of VM {name}",
     "vm_export": "Export VM {name}",
     "vm_set_properties": "Change custom properties of VM {name}",
     "storage_domain_remove_exported": "Remove an export from {name}",

@@ -80,7 +80,7 @@ def test_form_has_a_row_for_each_property(browser: Browser) -> None:
     assert 'name="property/pincpu"' in page
     assert 'name="property/macspoof"' in page
     assert "Where &lt;it&gt; runs, 100 %d." in page
-    assert page.count("<form class=") == 2
+    assert page.count('<form class="card form"') == 2
 
 
 def test_values_are_given_and_taken_away(browser: Browser) -> None:
