@@ -4,27 +4,19 @@ The browser is Debian's chromium; the services are fakes with a real clock. What
 only looks shares a server and a session; what acts has its own.
 """
 
-import contextlib
 import re
 import shutil
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import flask
 import pytest
-import waitress
 from playwright import sync_api
 from playwright.sync_api import Page, expect
-from waitress import wasyncore
 
-from aggregator import dashboard
 from aggregator.dashboard import assets, moments
-from node.clock import SystemClock
-from node.http import face
 from node.model.ids import DiskId
 from node.model.vm import VmState
+from tests.contract.windows import PHONE, WAIT_S, Site, Window, looking, serving
 from tests.fakes import fleet_storage, storage_orders
 from tests.fakes import services as fakes
 
@@ -44,13 +36,10 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1440, "height": 900}
 # What changes on a node is on the dashboard within a second; the fakes have no
 # feed, and the two cores of a test machine are shared.
 LIVE_MS = 3000
 IDLE_TABS = 12  # more than the server's threads
-WAIT_S = 20.0  # so that nothing hangs for ever
 PIECE_BYTES = 8 * 1024 * 1024  # what a browser sends at once
 # Half of what a question waits: if idle tabs took all room, a click took longer.
 ROOM_MS = round(moments.WAIT_MAX_S * 1000 / 2)
@@ -87,115 +76,6 @@ PATHS = (
 )
 
 
-@dataclass(slots=True)
-class Images:
-    """Stands for a node behind the aggregator that takes what browsers send to it."""
-
-    starts: list[int] = field(default_factory=list)  # of the pieces that came
-    content: bytearray = field(default_factory=bytearray)
-    is_open: threading.Event = field(default_factory=threading.Event)
-    held: int = 2**63  # pieces that begin there or later wait until it is open
-
-    def take(self, node_id: str, ticket: str) -> flask.Response:
-        """Keep a piece where its range says."""
-        begin = re.match(r"bytes (\d+)-", flask.request.headers["Content-Range"])
-        assert begin, "a piece says where it belongs"
-        start = int(begin[1])
-        if start >= self.held:
-            self.is_open.wait(WAIT_S)
-        piece = flask.request.get_data()
-        self.content[start : start + len(piece)] = piece
-        self.starts.append(start)
-        return flask.Response("")
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    fleet: fakes.Fleet
-    address: str
-    images: Images
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A page of a browser, and what the browser has complained of."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-
-    def check(self) -> None:
-        """Fail if there was a complaint since the last check."""
-        found = self.complaints.copy()
-        self.complaints.clear()
-        assert found == []
-
-
-@contextlib.contextmanager
-def _serving() -> Iterator[Site]:
-    fleet = fleet_storage.make_fleet()
-    images = Images()
-    # Words without a place to break must not widen a page.
-    fleet.events.record("node_joined", fleet=fakes.OAK, fingerprint="5f" * 32)
-    app = face.Application("dashboard-test")
-    services = replace(fleet.services, clock=SystemClock())
-    app.register_blueprint(dashboard.blueprint(services))
-    way = "/transfers/<node_id>/images/<ticket>"
-    app.add_url_rule(way, "images", images.take, methods=["PUT"])
-    sockets: dict[int, object] = {}
-    server = waitress.create_server(
-        app,
-        map=sockets,
-        host="127.0.0.1",
-        port=0,
-        threads=services.config.people_threads,
-    )
-    serving = threading.Thread(target=server.run)
-    serving.start()
-    address = f"http://127.0.0.1:{server.effective_port}"
-    try:
-        yield Site(fleet, address, images)
-    finally:
-        images.is_open.set()
-        fleet.events.record("aggregator_started")  # lets go of those that wait
-        with contextlib.suppress(OSError):  # done already, and the trigger closed
-            server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
-        serving.join(10)
-        server.task_dispatcher.shutdown()
-
-
-@contextlib.contextmanager
-def _looking(
-    browser: sync_api.Browser,
-    site: Site,
-    size: dict[str, int] = DESK,
-    *,
-    has_script: bool = True,
-) -> Iterator[Window]:
-    """Open a window that shows nothing yet and whose session is logged in."""
-    context = browser.new_context(
-        base_url=site.address,
-        viewport=sync_api.ViewportSize(width=size["width"], height=size["height"]),
-        java_script_enabled=has_script,
-    )
-    with context:
-        form = context.request.get("/ui/login").text()
-        word = re.search(r'name="csrf" value="([^"]+)"', form)
-        assert word, "the login page has no form"
-        fields = {"csrf": word[1], "user": "admin", "password": fakes.PASSWORD}
-        answer = context.request.post("/ui/login", form=fields, max_redirects=0)
-        assert answer.status == 303
-        window = Window(context.new_page())
-        window.page.on("pageerror", lambda error: window.complaints.append(str(error)))
-        window.page.on("console", lambda line: _note(window.complaints, line))
-        yield window
-
-
-def _note(complaints: list[str], line: sync_api.ConsoleMessage) -> None:
-    was_cut_off_by_the_test = line.text.endswith("net::ERR_FAILED")
-    if line.type == "error" and not was_cut_off_by_the_test:
-        complaints.append(line.text)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[sync_api.Browser]:
     with sync_api.sync_playwright() as tool:
@@ -206,21 +86,26 @@ def browser() -> Iterator[sync_api.Browser]:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with _serving() as site:
+    with serving() as site:
         yield site
 
 
 @pytest.fixture
-def page(browser: sync_api.Browser, site: Site) -> Iterator[Page]:
-    with _looking(browser, site) as window:
-        yield window.page
+def window(browser: sync_api.Browser, site: Site) -> Iterator[Window]:
+    with looking(browser, site) as window:
+        yield window
         window.check()
+
+
+@pytest.fixture
+def page(window: Window) -> Page:
+    return window.page
 
 
 @pytest.fixture
 def plain(browser: sync_api.Browser, site: Site) -> Iterator[Page]:
     """Yield a page of a browser without JavaScript."""
-    with _looking(browser, site, has_script=False) as window:
+    with looking(browser, site, has_script=False) as window:
         yield window.page
         window.check()
 
@@ -230,25 +115,25 @@ def plain(browser: sync_api.Browser, site: Site) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def still_site() -> Iterator[Site]:
-    with _serving() as site:
+    with serving() as site:
         yield site
 
 
 @pytest.fixture(scope="module")
 def still(browser: sync_api.Browser, still_site: Site) -> Iterator[Window]:
-    with _looking(browser, still_site) as window:
+    with looking(browser, still_site) as window:
         yield window
 
 
 @pytest.fixture(scope="module")
 def still_phone(browser: sync_api.Browser, still_site: Site) -> Iterator[Window]:
-    with _looking(browser, still_site, PHONE) as window:
+    with looking(browser, still_site, PHONE) as window:
         yield window
 
 
 @pytest.fixture(scope="module")
 def still_plain(browser: sync_api.Browser, still_site: Site) -> Iterator[Window]:
-    with _looking(browser, still_site, has_script=False) as window:
+    with looking(browser, still_site, has_script=False) as window:
         yield window
 
 
@@ -479,7 +364,8 @@ def test_a_vm_is_created(page: Page) -> None:
     expect(page.locator(".head.object")).to_contain_text("Up", timeout=LIVE_MS)
 
 
-def test_a_wrong_property_is_told_beside_its_field(page: Page) -> None:
+def test_a_wrong_property_is_told_beside_its_field(window: Window) -> None:
+    page = window.page
     page.goto("/ui/properties")
     page.get_by_role("link", name="Declare a property").click()
     page.get_by_label("Name", exact=True).fill("pincpu")
@@ -489,7 +375,8 @@ def test_a_wrong_property_is_told_beside_its_field(page: Page) -> None:
     page.goto(f"/ui/vms/{fakes.WEB1}/properties")
     field = page.get_by_label("pincpu")
     field.fill("all")
-    page.get_by_role("button", name="Save").first.click()
+    with window.expect_refusal():
+        page.get_by_role("button", name="Save").first.click()
     expect(field).to_have_accessible_description(re.compile("must match"))
     field.fill("1-4")
     page.get_by_role("button", name="Save").first.click()
