@@ -32,6 +32,7 @@ from aggregator.calls import Calls, MemberClient
 from aggregator.config import Config
 from aggregator.control import routes
 from aggregator.control.execute import Executor
+from aggregator.control.hook_bundles import HookBundles
 from aggregator.control.limits_keeper import LimitsKeeper
 from aggregator.control.loop import Loop
 from aggregator.control.orders import Orders
@@ -42,6 +43,7 @@ from aggregator.federation import ingest
 from aggregator.federation.events import EventLog
 from aggregator.federation.mirror import Mirror
 from aggregator.fleet import following, handout, reach
+from aggregator.fleet.hook_rules import HookRules
 from aggregator.fleet.term import Leadership
 from aggregator.fleet.upkeep import Upkeep
 from aggregator.registry import Registry
@@ -102,7 +104,9 @@ class Aggregator:
             config.admission_port,
             self.authority.key_fingerprint(),
         )
+        self.hook_rules = HookRules(self.database, self.events)
         self.registry = self._registry()
+        self.hook_rules.on_change(self.registry.tell_anew)
         self.mirror = Mirror(self.database, self.events, self.clock)
         self.mirror.set_members(self.registry.members())
         self.registry.on_change(self._show_members)
@@ -155,6 +159,7 @@ class Aggregator:
             reach=reach.doorstep,
             call=self.calls.member,
             certificate_days=self.config.node_certificate_days,
+            rules=self.hook_rules.of_fleet,
         )
 
     def _services(self) -> Services:
@@ -173,6 +178,8 @@ class Aggregator:
             lambda vm_id, tail: self._client_of(vm_id).vm_serial(vm_id, tail),
             self._client,
             Transfers(lambda: self.mirror.view, self._client),
+            self.hook_rules,
+            HookBundles(self.registry, self.hook_rules, self._client),
         )
 
     def _background(self) -> tuple[Part, ...]:

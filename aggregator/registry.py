@@ -30,6 +30,7 @@ from node.model.fleet import (
     AdmissionRequest,
     AggregatorAddress,
     Enrolment,
+    FleetRules,
     Membership,
     Renewal,
     RenewedCertificate,
@@ -140,6 +141,7 @@ class Registry:
         reach: reach.Reach,
         call: Callable[[Member], reach.MemberNode],
         certificate_days: float,
+        rules: Callable[[], FleetRules] = FleetRules,
     ) -> None:
         """Load the members; `call` returns the API of a member."""
         self._members = database.records("member")
@@ -151,13 +153,12 @@ class Registry:
         self._events = event_log
         self._clock = clock
         self._me = me
-        self._reach = reach
-        self._call = call
+        self._reach, self._call, self._rules = reach, call, rules
         self._lifetime_s = certificate_days * DAY_S
         self._lock = threading.Lock()  # guards the three below
         self._known = self._load()
         self._candidates: dict[NodeId, Candidate] = {}
-        self._told: set[NodeId] = set()
+        self._told: dict[NodeId, Membership] = {}
         self._on_change: list[Callable[[], None]] = []
         self._on_revoked: list[Callable[[], None]] = []
         self._write_revoked()
@@ -287,7 +288,7 @@ class Registry:
         self._members.delete(node_id)
         with self._lock:
             self._known.pop(node_id, None)
-            self._told.discard(node_id)
+            self._told.pop(node_id, None)
         self._write_revoked()
         self._events.record(
             "node_removed",
@@ -380,28 +381,31 @@ class Registry:
             self._leadership.term,
             self._aggregators(),
             self._authority.ca_fingerprint,
+            self._rules(),
         )
 
     def untold(self) -> tuple[Member, ...]:
-        """Return the members that were not told whom to push to, since we started."""
+        """Return the members that do not know what all are to know, as we told it."""
+        wanted = self.membership()
         with self._lock:
-            told = set(self._told)
+            told = {each for each, what in self._told.items() if what == wanted}
         return tuple(each for each in self.members() if each.node_id not in told)
 
     def tell(self, member: Member) -> None:
-        """Tell a member whom to push to; learn from it if somebody else leads."""
+        """Tell a member what all are to know; learn from it if somebody else leads."""
+        membership = self.membership()
         try:
-            self._call(member).aggregators_put(self.membership())
+            self._call(member).aggregators_put(membership)
         except Conflict as error:
             newest = error.fields.get("newest")
             if error.code == "superseded" and isinstance(newest, int):
                 self._leadership.observe(newest)
             raise
         with self._lock:
-            self._told.add(member.node_id)
+            self._told[member.node_id] = membership
 
     def tell_anew(self) -> None:
-        """Forget who was told: the list of aggregators changed."""
+        """Forget who was told: what they are to know of the fleet has changed."""
         with self._lock:
             self._told.clear()
         self._notify()
@@ -510,7 +514,7 @@ class Registry:
         with self._lock:
             self._known[member.node_id] = member
             self._candidates.pop(member.node_id, None)
-            self._told.discard(member.node_id)
+            self._told.pop(member.node_id, None)
         self._events.record(
             "node_admitted",
             node_id=member.node_id,

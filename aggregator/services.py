@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from aggregator.access import Access
 from aggregator.config import Config
+from aggregator.control.hook_bundles import HookBundles
 from aggregator.control.orders import Orders
 from aggregator.control.transfers import Transfers
 from aggregator.db import Database
 from aggregator.federation.events import EventLog
 from aggregator.federation.mirror import Mirror
+from aggregator.fleet.hook_rules import HookRules
 from aggregator.fleet.term import Leadership
 from aggregator.registry import Registry
 from node.clock import Clock
@@ -33,3 +35,5 @@ class Services:
     serial: Callable[[VmId, int], bytes]  # the last bytes of its serial line
     node: Callable[[NodeId], NodeClient]  # a member's own API
     transfers: Transfers
+    hook_rules: HookRules
+    hook_bundles: HookBundles

@@ -38,6 +38,7 @@ from node.discovery import Discovery
 from node.feed import Feed
 from node.guest.facts import GuestPoller
 from node.hooks import settings as hook_settings
+from node.hooks.installing import Bundles
 from node.hooks.runner import Occasion
 from node.hooks.trying import Trials
 from node.hooks.vms import VmHooks
@@ -124,11 +125,12 @@ class Agent:
         )
         self.runner = hook_settings.make(config)
         self.trials = self._trials()
+        self.bundles = self._bundles()
         self.inventory = self._inventory(node_id, boot_id)
         self.storage = self._storage(node_id)
         self.transfers = self._transfers()
         volumes = self.storage.volumes()
-        self.hooks = VmHooks(self.runner, self.store, self.jobs, command.run)
+        self.hooks = self._vm_hooks()
         self.lifecycle = Lifecycle(
             self.hypervisor,
             self.store,
@@ -362,8 +364,22 @@ class Agent:
             files.has_uefi,
             self._problems,
             self.trials.scripts,
+            self.bundles.list,
         )
         return inventory.Inventory(identity, sources, self.store, self.clock)
+
+    def _vm_hooks(self) -> VmHooks:
+        parts = (self.runner, self.store, self.jobs, command.run)
+        return VmHooks(
+            *parts, is_strict=lambda: self.enrolment.rules().has_strict_hooks
+        )
+
+    def _bundles(self) -> Bundles:
+        folder = hook_settings.bundles_folder(self.config)
+        return Bundles(folder, self.store, self._hook_keys, self._poke_inventory)
+
+    def _hook_keys(self) -> tuple[str, ...]:
+        return tuple(each.pem for each in self.enrolment.rules().hook_keys)
 
     def _enrolment(self, node_id: str) -> Enrolment:
         identity = Identity(
@@ -441,7 +457,7 @@ class Agent:
             snapshots.blueprint(self.snapshotter),
             templates_api.blueprint(self.templates),
             exports.blueprint(self.exporter),
-            hooks_api.blueprint(self.trials),
+            hooks_api.blueprint(self.trials, self.bundles),
             registering.blueprint(self.storage, self.newcomers, self.registrar),
             jobs.blueprint(self.jobs),
             changes.blueprint(self.store),

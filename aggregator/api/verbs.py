@@ -2,6 +2,7 @@
 
 from aggregator.api import (
     export_verbs,
+    hook_verbs,
     model,
     profile_verbs,
     property_verbs,
@@ -33,12 +34,6 @@ LOGIN = Verb(
 STATUS = read("status", "/v1/status", "Say how the fleet is.", model.AggregatorStatus)
 NODE_LIST = read(
     "node_list", "/v1/nodes", "List nodes and candidates.", model.NodeLines
-)
-HOOK_LIST = read(
-    "hook_list",
-    "/v1/hooks",
-    "List the hooks of all nodes, and where they differ.",
-    model.FleetHooks,
 )
 NODE_ADMIT = act(
     "node_admit",
@@ -246,6 +241,7 @@ OPENAPI = read("openapi", "/v1/openapi.json", "Describe this API.", dict)
 VERBS: tuple[Verb, ...] = (
     *(value for value in list(globals().values()) if isinstance(value, Verb)),
     *export_verbs.VERBS,
+    *hook_verbs.VERBS,
     *profile_verbs.VERBS,
     *property_verbs.VERBS,
     *register_verbs.VERBS,

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from aggregator.api import (
     export_verbs,
+    hook_model,
+    hook_verbs,
     model,
     profile_model,
     profile_verbs,
@@ -55,6 +57,7 @@ from node.model.verbs import Verb
 
 LINES_MAX: Final = 1000  # more nobody reads in a terminal
 DISK_S: Final = 60.0  # on two nodes, one after the other
+NODES_S: Final = 60.0  # on all nodes, eight at once
 LOOK_S: Final = 60.0  # a node looks at a place, or reads all disks there
 NODE_WAIT_S: Final = 2 * DEADLINE_S  # on top: a node is asked, and may be dead
 
@@ -139,7 +142,36 @@ class FleetClient(VerbClient):
         return self.call(verbs.NODE_LIST, model.NodeLines)
 
     def hook_list(self) -> model.FleetHooks:
-        return self.call(verbs.HOOK_LIST, model.FleetHooks)
+        return self.call(hook_verbs.HOOK_LIST, model.FleetHooks)
+
+    def hook_rules(self) -> hook_model.HookRulesReply:
+        return self.call(hook_verbs.HOOK_RULES, hook_model.HookRulesReply)
+
+    def hook_key_add(self, request: hook_model.AddHookKey) -> hook_model.HookRulesReply:
+        kind = hook_model.HookRulesReply
+        return self.call(hook_verbs.HOOK_KEY_ADD, kind, request)
+
+    def hook_key_remove(
+        self, request: hook_model.RemoveHookKey
+    ) -> hook_model.HookRulesReply:
+        kind = hook_model.HookRulesReply
+        return self.call(hook_verbs.HOOK_KEY_REMOVE, kind, request)
+
+    def hook_strict(
+        self, request: hook_model.SetStrictHooks
+    ) -> hook_model.HookRulesReply:
+        kind = hook_model.HookRulesReply
+        return self.call(hook_verbs.HOOK_STRICT, kind, request)
+
+    def hook_install(
+        self, request: hook_model.InstallBundle
+    ) -> hook_model.HookOutcomes:
+        kind = hook_model.HookOutcomes
+        return self.call(hook_verbs.HOOK_INSTALL, kind, request, wait_s=NODES_S)
+
+    def hook_remove(self, request: hook_model.RemoveBundle) -> hook_model.HookOutcomes:
+        kind = hook_model.HookOutcomes
+        return self.call(hook_verbs.HOOK_REMOVE, kind, request, wait_s=NODES_S)
 
     def node_admit(self, request: model.AdmitNode) -> model.NodeLine:
         return self.call(verbs.NODE_ADMIT, model.NodeLine, request, wait_s=NODE_WAIT_S)

@@ -15,7 +15,7 @@ import click
 import click.shell_completion
 
 from aggregator.api import model, verbs
-from aggregator.cli import client, properties, render, snapshots, templates
+from aggregator.cli import client, hooks, properties, render, snapshots, templates
 from aggregator.cli.context import WAIT_S, Context, pass_context
 from aggregator.cli.storage import disks, domains, newcomers, pools, profiles, transfers
 from node import VERSION
@@ -468,6 +468,7 @@ cli.add_command(disks.disk)
 cli.add_command(profiles.profile)
 cli.add_command(profiles.qos)
 cli.add_command(properties.declared)
+cli.add_command(hooks.hook)
 cli.add_command(templates.template)
 cli.add_command(transfers.iso)
 cli.add_command(transfers.transfer)

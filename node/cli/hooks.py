@@ -1,13 +1,22 @@
 """The commands on hooks."""
 
 import difflib
+from pathlib import Path, PurePosixPath
 
 import click
 
 from node.cli.context import Context, pass_context
 from node.commands import terminal
 from node.errors import Invalid
-from node.model.hooks import HookPoint, HookScript, HookTrial, TryHook
+from node.model.hooks import (
+    HookBundle,
+    HookPoint,
+    HookScript,
+    HookTrial,
+    InstallHooks,
+    RemoveHooks,
+    TryHook,
+)
 from node.model.properties import CustomProperty
 
 
@@ -53,6 +62,73 @@ _VM = click.option("--vm", help="What the point is about.")
 _SET = click.option(
     "--set", "words", multiple=True, help="NAME=VALUE, in place of the VM's property."
 )
+
+
+@hooks.command("bundles")
+@pass_context
+def hook_bundles(context: Context) -> None:
+    """List the bundles that are installed, and who signed them."""
+    reply = context.client.hook_bundles()
+    context.show(reply, lambda: _bundles(reply.bundles))
+
+
+@hooks.command("pack")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--name", help="What it is called; else as its folder.")
+@click.option("--version", "number", default="1", show_default=True)
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sign it with this Ed25519 key (PEM, without a password).",
+)
+def hook_pack(
+    folder: Path, target: Path, name: str | None, number: str, keys: tuple[Path, ...]
+) -> None:
+    """Make the bundle TARGET of a FOLDER of hooks; no agent is asked."""
+    from node import hook_bundle
+
+    files = {
+        PurePosixPath(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    signing = [hook_bundle.private_key(each.read_text()) for each in keys]
+    called = name or folder.resolve().name
+    target.write_bytes(hook_bundle.write(called, number, files, signing))
+    click.echo(f"{target} has {len(files)} files.")
+
+
+@hooks.command("install")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A public key (PEM) whose signature is enough.",
+)
+@click.option("--unsigned", is_flag=True, help="Even if nobody known has signed it.")
+@pass_context
+def hook_install(
+    context: Context, file: Path, keys: tuple[Path, ...], unsigned: bool
+) -> None:
+    """Install the bundle FILE on this node, in place of one of its name."""
+    known = tuple(each.read_text() for each in keys)
+    request = InstallHooks(file.read_text(), known, unsigned)
+    reply = context.client.hook_install(request)
+    context.show(reply, lambda: _bundles((reply,)))
+
+
+@hooks.command("remove")
+@click.argument("name")
+@pass_context
+def hook_remove(context: Context, name: str) -> None:
+    """Remove the bundle NAME from this node."""
+    reply = context.client.hook_remove(RemoveHooks(name))
+    context.show(reply, lambda: _bundles(reply.bundles))
 
 
 @hooks.command("run")
@@ -111,6 +187,16 @@ def _scripts(scripts: tuple[HookScript, ...], folders: tuple[str, ...]) -> str:
         for each in scripts
     ]
     return terminal.table(headers, cells)
+
+
+def _bundles(bundles: tuple[HookBundle, ...]) -> str:
+    if not bundles:
+        return "No bundles are installed."
+    cells = [
+        (each.name, each.version, each.signed_by[:16] or "nobody known")
+        for each in bundles
+    ]
+    return terminal.table(("BUNDLE", "VERSION", "SIGNED BY"), cells)
 
 
 def _runs(trial: HookTrial) -> str:

@@ -114,21 +114,27 @@ class Runner:
 
     def __init__(
         self,
-        roots: Sequence[Path],
+        roots: Callable[[], Sequence[Path]],
         run_folder: Path,
         confinement: Confine,
         user: User | None,
         timeouts_s: Mapping[str, float] | None = None,
     ) -> None:
-        """`roots` are folders of hooks; payloads lie in `run_folder`, as `user`'s.
+        """`roots` returns the folders of hooks as they are now.
+
+        Payloads lie in `run_folder`, as `user`'s.
 
         `timeouts_s` are those of points that have others than the table says.
         """
-        self.roots = tuple(roots)
+        self._roots = roots
         self._run_folder = run_folder
         self._confinement = confinement
         self._user = user if os.geteuid() == 0 else None
         self._timeouts_s = timeouts_s or {}
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        return tuple(self._roots())
 
     def clear(self) -> None:
         """End and remove what an earlier process of ours has left."""

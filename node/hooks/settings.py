@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from node.config import Config
+from node.hooks import installing
 from node.hooks.points import POINTS
 from node.hooks.runner import Runner, confine
 from node.model.hooks import HookPoint
@@ -21,8 +22,9 @@ def make(config: Config, *, is_root: bool = False) -> Runner:
     `is_root`: as root, which is for the start of the service alone.
     """
     user = None if is_root else _user(config.hook_user)
+    named, bundles = folders(config), bundles_folder(config)
     return Runner(
-        roots(config),
+        lambda: (*installing.roots(bundles), *named),
         Path(config.run_folder) / "hooks",
         confine(config.hook_cgroup, user),
         user,
@@ -30,13 +32,18 @@ def make(config: Config, *, is_root: bool = False) -> Runner:
     )
 
 
-def roots(config: Config) -> tuple[Path, ...]:
-    """Return the folders of hooks: ours, then those that are configured."""
+def bundles_folder(config: Config) -> Path:
+    """Return where bundles are kept; their scripts come before others."""
+    return Path(config.state_folder) / BUNDLES
+
+
+def folders(config: Config) -> tuple[Path, ...]:
+    """Return the folders of hooks that are configured."""
     named = [Path(each) for each in config.hook_folders.split(":") if each]
     for each in named:
         if not each.is_absolute():
             raise BadOption(f"hook_folders: {each} is no absolute path")
-    return (Path(config.state_folder) / BUNDLES, *named)
+    return tuple(named)
 
 
 def _user(text: str) -> User:

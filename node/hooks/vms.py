@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from node import jobs, wire
-from node.contract.hooks import Describe, Edited, Properties
+from node.contract.hooks import Describe, Edited, HookEditRefused, Properties
 from node.errors import Error
 from node.hooks import schema
 from node.hooks.points import POINTS
@@ -33,8 +33,20 @@ _SAID_MAX: Final = 2000  # of one script, in an event
 class VmHooks:
     """The hooks of this node's VMs. Any thread may call."""
 
-    def __init__(self, runner: Runner, store: Store, job_queue: Jobs, run: Run) -> None:
-        """`run` is what asks the schema about domains that scripts have changed."""
+    def __init__(
+        self,
+        runner: Runner,
+        store: Store,
+        job_queue: Jobs,
+        run: Run,
+        *,
+        is_strict: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`run` is what asks the schema about domains that scripts have changed.
+
+        `is_strict`: what it complains of does not start.
+        """
+        self._is_strict = is_strict
         self._run_program = run
         self._runner = runner
         self._store = store
@@ -48,8 +60,23 @@ class VmHooks:
         outcome = self._run(point, vm, _named(vm, more), xml)
         edits = tuple((name, each.decode()) for name, each in outcome.edits)
         if edits and point is HookPoint.BEFORE_VM_START:
-            self._submit(CHECK, vm, {"scripts": [e for e, _ in edits]}, edits[-1][1])
+            self._look(vm, edits)
         return Edited(outcome.payload.decode(), edits)
+
+    def _look(self, vm: Vm, edits: tuple[tuple[str, str], ...]) -> None:
+        """Have the schema asked: before the start if that is to decide, else aside."""
+        scripts = [script for script, _ in edits]
+        if not self._is_strict():
+            self._submit(CHECK, vm, {"scripts": scripts}, edits[-1][1])
+            return
+        for script, xml in edits:
+            complaints = schema.ask(self._run_program, xml.encode())
+            if complaints:
+                raise HookEditRefused(
+                    f"the edit of {script} is not in libvirt's schema, and this fleet "
+                    f"is strict: {'; '.join(complaints)[:_SAID_MAX]}",
+                    script=script,
+                )
 
     def ask(
         self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()

@@ -26,6 +26,7 @@ from node.log import Secret
 from node.model.fleet import (
     Admission,
     AdmissionRequest,
+    FleetRules,
     Membership,
     Renewal,
     RenewedCertificate,
@@ -268,6 +269,11 @@ class Enrolment:
                 self._keep_membership(given)
                 self._on_change()
             return given
+
+    def rules(self) -> FleetRules:
+        """Return what our fleet has decided for its members; without one, nothing."""
+        membership = self.membership()
+        return FleetRules() if membership is None else membership.rules
 
     def sealed(self) -> SealedFleet:
         """Return the sealed copy of the fleet's documents; NoSealedCopy."""

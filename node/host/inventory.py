@@ -19,7 +19,7 @@ from node.clock import Clock, rfc3339
 from node.errors import Error
 from node.host import capabilities
 from node.model.feed import Kind
-from node.model.hooks import HookScript
+from node.model.hooks import HookBundle, HookScript
 from node.model.host import (
     CpuFacts,
     Device,
@@ -86,6 +86,7 @@ class Sources:
     has_uefi: Callable[[], bool]  # for guests
     problems: Callable[[], Iterable[Reason]] = tuple  # what others found
     hooks: Callable[[], tuple[HookScript, ...]] = tuple
+    hook_bundles: Callable[[], tuple[HookBundle, ...]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,7 @@ class Inventory:
             health=NodeHealth.DEGRADED if problems else NodeHealth.OK,
             problems=tuple(problems),
             hooks=self._sources.hooks(),
+            hook_bundles=self._sources.hook_bundles(),
         )
 
     def _booted_at(self) -> str:

@@ -36,7 +36,16 @@ from node.model.fleet import (
     Membership,
     SealedFleet,
 )
-from node.model.hooks import HookList, HookTrial, TryHook
+from node.model.hooks import (
+    HookBundle,
+    HookBundles,
+    HookList,
+    HookTrial,
+    InstallHooks,
+    ReceiveHooks,
+    RemoveHooks,
+    TryHook,
+)
 from node.model.host import NodeFacts, NodeStatus
 from node.model.ids import (
     JobId,
@@ -188,6 +197,18 @@ class NodeClient(StorageClient):
 
     def hook_list(self) -> HookList:
         return self.call(hook_verbs.HOOK_LIST, HookList)
+
+    def hook_bundles(self) -> HookBundles:
+        return self.call(hook_verbs.HOOK_BUNDLES, HookBundles)
+
+    def hook_install(self, request: InstallHooks) -> HookBundle:
+        return self.call(hook_verbs.HOOK_INSTALL, HookBundle, request)
+
+    def hook_receive(self, request: ReceiveHooks) -> HookBundle:
+        return self.call(hook_verbs.HOOK_RECEIVE, HookBundle, request)
+
+    def hook_remove(self, request: RemoveHooks) -> HookBundles:
+        return self.call(hook_verbs.HOOK_REMOVE, HookBundles, request)
 
     def hook_try(self, request: TryHook) -> HookTrial:
         return self.call(hook_verbs.HOOK_TRY, HookTrial, request)

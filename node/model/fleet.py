@@ -69,6 +69,32 @@ class SealedFleet:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredProperty:
+    """A custom property that the fleet declares."""
+
+    level: str  # vm, nic, disk, network
+    name: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookKey:
+    """Who may sign bundles of hooks for the fleet."""
+
+    name: str
+    pem: str  # an Ed25519 public key
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRules:
+    """What a fleet has decided for all its members."""
+
+    properties: tuple[DeclaredProperty, ...] = ()
+    hook_keys: tuple[HookKey, ...] = ()
+    has_strict_hooks: bool = False  # what libvirt's schema dislikes does not start
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
     """What a member keeps of its fleet."""
 
@@ -76,6 +102,7 @@ class Membership:
     term: int
     aggregators: tuple[AggregatorAddress, ...]
     ca_fingerprint: Fingerprint
+    rules: FleetRules = FleetRules()
 
 
 @dataclass(frozen=True, slots=True)

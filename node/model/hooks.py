@@ -133,3 +133,38 @@ class TryHook:
     point: str
     vm_id: VmId | None = None  # None: about no VM
     properties: tuple[CustomProperty, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HookBundle:
+    """A bundle of hooks that is installed."""
+
+    name: str
+    version: str
+    signed_by: str  # the SHA-256 of the key; empty: nobody known signed it
+
+
+@dataclass(frozen=True, slots=True)
+class HookBundles:
+    bundles: tuple[HookBundle, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstallHooks:
+    """Put a bundle in place of one of that name."""
+
+    bundle: str  # the text of the file
+    keys: tuple[str, ...] = ()  # PEM of those whose signature is enough
+    is_unsigned: bool = False  # also if none of them has signed it
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveHooks:
+    """Put a bundle in place of one of that name; a key of the fleet has signed it."""
+
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveHooks:
+    name: str

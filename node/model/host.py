@@ -6,7 +6,7 @@ Sizes are bytes, frequencies MHz.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from node.model.hooks import HookScript
+from node.model.hooks import HookBundle, HookScript
 from node.model.ids import Fingerprint, FleetId, NodeId
 from node.model.reason import Reason
 
@@ -97,6 +97,7 @@ class NodeFacts:
     health: NodeHealth = NodeHealth.OK
     problems: tuple[Reason, ...] = ()
     hooks: tuple[HookScript, ...] = ()
+    hook_bundles: tuple[HookBundle, ...] = ()
     schema: int = 1
 
 

@@ -114,6 +114,19 @@ _TABLE = (
         "What hook {script} made of VM {name} is not in libvirt's schema: {detail}",
         "Compare the script with libvirt's documentation of the domain XML.",
     ),
+    _normal(
+        "hook_bundle_installed",
+        "Hook bundle {name}, version {version}, was installed; key {key} signed it.",
+    ),
+    _warning(
+        "hook_bundle_unsigned",
+        "Hook bundle {name}, version {version}, was installed, and nobody known "
+        "has signed it.",
+        "Sign it with a key of the fleet, and install it anew.",
+    ),
+    _normal(
+        "hook_bundle_removed", "Hook bundle {name}, version {version}, was removed."
+    ),
     _normal("vm_suspended", "VM {name} was suspended on {node}.", 501),
     _normal("vm_resumed", "VM {name} was resumed.", 40),
     _normal("vm_reset", "VM {name} was reset.", 157),
@@ -188,6 +201,10 @@ _TABLE = (
         "Node {node} has not spoken since this aggregator started.",
         "Wait a moment; if it stays silent, check the node and its network.",
     ),
+    _normal("hook_key_added", "Key {name} ({key}) may sign bundles of hooks."),
+    _normal("hook_key_removed", "Key {name} may sign bundles of hooks no more."),
+    _normal("hooks_strict", "VMs that libvirt's schema dislikes do not start."),
+    _normal("hooks_lenient", "VMs that libvirt's schema dislikes start, and warn."),
     _normal("node_candidate", "Node {node} at {address} waits for admission.", 42),
     _normal("node_admitted", "Node {node} was admitted.", 42),
     _normal("node_removed", "Node {node} was removed from the fleet.", 44),

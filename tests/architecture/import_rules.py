@@ -45,6 +45,7 @@ SHARED: Final = (
     "node.log",
     "node.pki",
     "node.policy",
+    "node.hook_bundle",
     "node.hooks.runner",
     # docs/decisions/0002-one-way-to-bind-verbs.md
     "node.http",

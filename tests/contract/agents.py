@@ -26,6 +26,7 @@ from node.clock import SystemClock, rfc3339
 from node.config import Config
 from node.contract.volumes import Volumes
 from node.guest import facts as guests
+from node.hooks.installing import Bundles
 from node.hooks.runner import Runner
 from node.hooks.trying import Trials
 from node.host import enrol
@@ -105,8 +106,9 @@ class FakeAgent:
             self.hooks,
             folder / "logs",
         )
+        self.bundles = Bundles(folder / "bundles", self.store, lambda: (), lambda: None)
         self.trials = Trials(
-            Runner([folder / "hooks"], folder / "hooks-run", NoScripts(), None),
+            Runner(lambda: [folder / "hooks"], folder / "run", NoScripts(), None),
             lambda vm_id: self.vms.show(vm_id).vm,
             self.vms.describe,
             self.hypervisor.complaint,
@@ -262,7 +264,7 @@ class FakeAgent:
             snapshots_api.blueprint(self.snapshots),
             templates_api.blueprint(self.templates),
             exports.blueprint(self.exporter),
-            hooks_api.blueprint(self.trials),
+            hooks_api.blueprint(self.trials, self.bundles),
             storage_api.blueprint(self.storage),
             registering.blueprint(*(self.storage,) * 3),
             transfers_api.blueprint(self.transfers),

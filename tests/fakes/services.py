@@ -17,6 +17,7 @@ from aggregator import access
 from aggregator.access import defaults, passwords
 from aggregator.access.identity import ADMINISTRATOR
 from aggregator.config import Config
+from aggregator.control import hook_bundles
 from aggregator.control.orders import Making, Order, Orders, Origin
 from aggregator.control.transfers import Transfers
 from aggregator.db import Database, Record, StaleRecord
@@ -24,20 +25,27 @@ from aggregator.federation.events import EventLog, LoggedEvent
 from aggregator.federation.mirror import Mirror
 from aggregator.federation.view import NodeState, NodeView, View, VmView, fold
 from aggregator.fleet.disk_profiles import DiskProfiles
+from aggregator.fleet.hook_rules import HookRules
 from aggregator.fleet.pools import Pools
 from aggregator.fleet.properties import Properties
 from aggregator.fleet.term import Leadership
 from aggregator.registry import Candidate, Member, Registry, Token
 from aggregator.scheduling.place import Placement, Verdict
 from aggregator.services import Services
-from node import wire
+from node import hook_bundle, wire
 from node.clock import rfc3339
 from node.errors import Conflict, Invalid, NotFound, revive
 from node.http.client import NodeClient
 from node.log import Secret
 from node.model import requests, template_verbs
 from node.model.feed import FleetMark
-from node.model.hooks import HookScript
+from node.model.hooks import (
+    HookBundle,
+    HookBundles,
+    HookScript,
+    ReceiveHooks,
+    RemoveHooks,
+)
 from node.model.host import (
     CpuFacts,
     Device,
@@ -640,6 +648,19 @@ class FakeRegistry:
             node.node_id: _member(node) for node in mirror.view.nodes.values()
         }
         self._callbacks: list[Callable[[], None]] = []
+        self.told: list[NodeId] = []  # who knows what all members are to know
+
+    def member(self, node_id: NodeId) -> Member | None:
+        return self._members.get(node_id)
+
+    def tell_anew(self) -> None:
+        self.told.clear()
+
+    def untold(self) -> tuple[Member, ...]:
+        return tuple(e for e in self._members.values() if e.node_id not in self.told)
+
+    def tell(self, member: Member) -> None:
+        self.told.append(member.node_id)
 
     def candidates(self) -> tuple[Candidate, ...]:
         return tuple(self._candidates.values())
@@ -713,6 +734,27 @@ class FakeLeadership:
 # the fleet that everything starts from
 
 
+@dataclass(frozen=True, slots=True)
+class FakeHookNode:
+    """Keeps bundles of hooks by name."""
+
+    node_id: NodeId
+    bundles: dict[NodeId, dict[str, str]]  # of all nodes
+
+    def hook_receive(self, request: ReceiveHooks) -> HookBundle:
+        read, _ = hook_bundle.read(request.bundle.encode())
+        self._own()[read.name] = read.version
+        return HookBundle(read.name, read.version, "")
+
+    def hook_remove(self, request: RemoveHooks) -> HookBundles:
+        if self._own().pop(request.name, None) is None:
+            raise NotFound(f"there is no hook bundle {request.name}")
+        return HookBundles(())
+
+    def _own(self) -> dict[str, str]:
+        return self.bundles.setdefault(self.node_id, {})
+
+
 @dataclass(slots=True)
 class Fleet:
     """The parts, so that a test can turn them; `services` is what faces get."""
@@ -726,12 +768,18 @@ class Fleet:
     database: FakeDatabase
     access: access.Access
     node: FakeStorageNode = field(default_factory=FakeStorageNode)  # every node
+    bundles: dict[NodeId, dict[str, str]] = field(default_factory=dict)
+    hook_rules: HookRules = field(init=False)
     services: Services = field(init=False)
 
     def __post_init__(self) -> None:
         self.orders.pools = Pools(cast(Database, self.database))
         self.orders.profiles = DiskProfiles(cast(Database, self.database))
         self.orders.properties = Properties(cast(Database, self.database))
+        self.hook_rules = HookRules(
+            cast(Database, self.database), cast(EventLog, self.events)
+        )
+        self.hook_rules.on_change(self.registry.tell_anew)
         self.services = Services(
             config=Config(name="skerry-test", address="aggregator.test"),
             clock=self.clock,
@@ -747,6 +795,12 @@ class Fleet:
             serial=lambda vm_id, tail_bytes: b"skerry login: \r\n"[-tail_bytes:],
             node=lambda node_id: cast(NodeClient, self.node),
             transfers=Transfers(lambda: self.mirror.view, lambda node_id: self.node),
+            hook_rules=self.hook_rules,
+            hook_bundles=hook_bundles.HookBundles(
+                cast(Registry, self.registry),
+                self.hook_rules,
+                lambda node_id: cast(NodeClient, FakeHookNode(node_id, self.bundles)),
+            ),
         )
 
 

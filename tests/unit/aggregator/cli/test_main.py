@@ -12,6 +12,7 @@ import pytest
 
 from aggregator.api import (
     export_verbs,
+    hook_verbs,
     profile_verbs,
     property_verbs,
     register_verbs,
@@ -44,7 +45,6 @@ COMMANDS = {
     "login": "login 127.0.0.1 --port PORT --ca CA",
     "status": "status",
     "node_list": "node list",
-    "hook_list": "node hooks",
     "node_admit": "node admit fir --fingerprint ab",
     "node_remove": "node remove ash --yes",
     "token_make": "node token",
@@ -97,6 +97,7 @@ def test_command_is_there_for_every_verb() -> None:
     elsewhere |= {"vm_attach_disk", "vm_detach_disk"}
     elsewhere |= {verb.name for verb in register_verbs.VERBS}  # test_newcomers.py
     elsewhere |= {verb.name for verb in export_verbs.VERBS}  # test_exports.py
+    elsewhere |= {verb.name for verb in hook_verbs.VERBS}  # test_hooks.py
     elsewhere |= {verb.name for verb in snapshot_verbs.VERBS}  # test_snapshots.py
     elsewhere |= {verb.name for verb in profile_verbs.VERBS}  # test_profiles.py
     elsewhere |= {verb.name for verb in property_verbs.VERBS}  # test_properties.py

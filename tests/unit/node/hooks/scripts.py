@@ -19,7 +19,7 @@ class Hooks:
         self.run_folder = folder / "run"
         confinement = runner.confine(GROUP, None)
         self.runner = Runner(
-            [self.root], self.run_folder, confinement, None, timeouts_s
+            lambda: [self.root], self.run_folder, confinement, None, timeouts_s
         )
 
     def add(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.clock import SystemClock
+from node.contract.hooks import HookEditRefused
 from node.hooks import schema
 from node.hooks.runner import HookFailed
 from node.hooks.vms import VmHooks
@@ -26,6 +27,7 @@ START = HookPoint.BEFORE_VM_START
 AFTER = HookPoint.AFTER_VM_START
 PROPERTIES = (CustomProperty("colour", "blue"),)
 VM: Vm = replace(examples.VM, spec=replace(examples.SPEC, custom_properties=PROPERTIES))
+GOLDEN = Path(examples.__file__).parent / "golden/kvm.xml"
 XML = "<domain type='kvm'><name>web</name></domain>"
 
 
@@ -46,6 +48,11 @@ class Bench:
         self.jobs.recover(self.hooks.job_handlers())
         if has_workers:
             self.jobs.start()
+
+    def strict(self) -> VmHooks:
+        """Return the hooks of a node whose fleet is strict."""
+        made = (self.scripts.runner, self.store, self.jobs, command.run)
+        return VmHooks(*made, is_strict=lambda: True)
 
     def end(self) -> None:
         self.jobs.stop(10.0)
@@ -150,3 +157,16 @@ def test_edit_that_the_schema_dislikes_is_a_warning(bench: Bench) -> None:
     ((code, script, detail),) = bench.told()
     assert (code, script) == ("hook_edit_unusual", "a")
     assert detail
+
+
+@pytest.mark.skipif(not schema.SCHEMA.exists(), reason="libvirt's schema is not here")
+def test_edit_that_the_schema_dislikes_does_not_start_where_that_is_strict(
+    bench: Bench,
+) -> None:
+    for name, word in (("a", "<title>t</title>"), ("b", "<no/>")):
+        sed = f'sed -i "s:<name>:{word}<name>:" "$_hook_domxml"'
+        bench.scripts.add(START, name, sed)
+    with pytest.raises(HookEditRefused) as caught:
+        bench.strict().edit(START, VM, GOLDEN.read_text())
+    assert caught.value.fields["script"] == "b"
+    assert bench.told() == []
