@@ -21,7 +21,7 @@ def blueprint(services: Services) -> flask.Blueprint:
         return of_fleet(services.mirror.view)
 
     def show() -> model.HookRulesReply:
-        return model.HookRulesReply(rules.keys(), rules.is_strict())
+        return model.HookRulesReply(rules.signers(), rules.is_strict())
 
     def add_key(request: model.AddHookKey) -> model.HookRulesReply:
         rules.add_key(request.name, request.pem, caller.origin())

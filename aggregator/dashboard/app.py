@@ -7,6 +7,7 @@ import flask
 from aggregator.dashboard import (
     disks,
     events,
+    hooks,
     limits,
     logins,
     new_disks,
@@ -52,6 +53,7 @@ ROUTES: Final[tuple[Route | PublicRoute, ...]] = (
     *vms.ROUTES,
     *snapshots.ROUTES,
     *new_vms.ROUTES,
+    *hooks.ROUTES,
     *properties.ROUTES,
     *templates.ROUTES,
     *new_storage.ROUTES,

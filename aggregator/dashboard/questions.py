@@ -14,6 +14,8 @@ class Kind(StrEnum):
     CHOICE = "choice"
     TICK = "tick"
     HIDDEN = "hidden"
+    AREA = "area"  # several lines
+    FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Question:
     fields: tuple[Field, ...] = ()
     is_dangerous: bool = False
     onward: str = ""  # where a yes leads; empty: back
+
+    @property
+    def has_file(self) -> bool:
+        return any(each.kind is Kind.FILE for each in self.fields)
 
     @property
     def is_possible(self) -> bool:

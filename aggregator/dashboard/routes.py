@@ -43,6 +43,7 @@ class Route:
     group: ActionGroup
     object: Object
     is_polled: bool = False  # by a script: no redirect to the login page
+    form_max: int = FORM_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _guarded(pages: Pages, route: Route) -> Handler:
             visit = visits.begin(access)
             object_id = next((path[each] for each in _OBJECTS if each in path), None)
             if route.method == "POST":
-                _check_size()
+                _check_size(route.form_max)
                 visits.check_form(visit)
             access.require(visit.identity, route.group, route.object, object_id)
             return route.handler(pages, visit, **path)
@@ -105,8 +106,8 @@ def _guarded(pages: Pages, route: Route) -> Handler:
     return answer
 
 
-def _check_size() -> None:
-    if (flask.request.content_length or 0) > FORM_BYTES_MAX:
+def _check_size(form_max: int) -> None:
+    if (flask.request.content_length or 0) > form_max:
         raise FormTooLarge("the form is too large")
 
 

@@ -58,7 +58,7 @@ class HookRules:
         """Call back when members are to be told; it must not block."""
         self._listeners.append(callback)
 
-    def keys(self) -> tuple[SigningKey, ...]:
+    def signers(self) -> tuple[SigningKey, ...]:
         """Return who may sign, by name."""
         return tuple(
             SigningKey(each.name, hook_bundle.key_id(hook_bundle.public_key(each.pem)))
@@ -74,7 +74,7 @@ class HookRules:
             raise BadKeyName("that cannot be the name of a key")
         key = hook_bundle.public_key(pem)
         added = SigningKey(name, hook_bundle.key_id(key))
-        for known in self.keys():
+        for known in self.signers():
             if known != added and (name == known.name or added.key_id == known.key_id):
                 raise HookKeyThere(
                     f"key {known.key_id[:16]} is known as {known.name}", name=known.name

@@ -7,7 +7,13 @@ import flask
 from node.host.enrol import Enrolment
 from node.http import face
 from node.model import verbs
-from node.model.fleet import Admission, AdmissionRequest, Membership, SealedFleet
+from node.model.fleet import (
+    Admission,
+    AdmissionRequest,
+    FleetRules,
+    Membership,
+    SealedFleet,
+)
 from node.model.host import NodeStatus
 
 
@@ -29,6 +35,9 @@ def blueprint(
     def keep_sealed(request: SealedFleet) -> SealedFleet:
         return enrolment.put_sealed(request)
 
+    def rules() -> FleetRules:
+        return enrolment.rules()
+
     def follow(request: Membership) -> Membership:
         return enrolment.put_membership(request)
 
@@ -40,6 +49,7 @@ def blueprint(
     face.bind(routes, verbs.ADMIT, admit)
     face.bind(routes, verbs.SEALED_SHOW, sealed)
     face.bind(routes, verbs.SEALED_PUT, keep_sealed)
+    face.bind(routes, verbs.RULES_SHOW, rules)
     face.bind(routes, verbs.AGGREGATORS_PUT, follow)
     face.bind(routes, verbs.LEAVE, leave)
     return routes

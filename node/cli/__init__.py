@@ -158,6 +158,14 @@ def sealed(context: Context) -> None:
 
 
 @cli.command()
+@pass_context
+def rules(context: Context) -> None:
+    """Say what the fleet has decided: properties, who signs hooks, how strict."""
+    reply = context.client.rules_show()
+    context.show(reply, lambda: render.rules(reply))
+
+
+@cli.command()
 @click.option("--since", type=int, default=0, help="Only what is newer than this.")
 @click.option("--wait", "wait_s", type=float, default=0.0, help="Up to so many s.")
 @pass_context

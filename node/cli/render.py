@@ -8,6 +8,7 @@ from typing import Final
 from node import translate
 from node.commands import property_options, terminal
 from node.model.event import Event
+from node.model.fleet import FleetRules
 from node.model.host import Device, Image, NodeFacts, NodeStatus
 from node.model.ids import VmId
 from node.model.job import Job
@@ -238,6 +239,19 @@ def why(entry: VmEntry) -> str:
     return "\n".join(
         (f"{head}, wanted {entry.vm.wanted}:", *terminal.causes(run.reason))
     )
+
+
+def rules(reply: FleetRules) -> str:
+    """Return what a fleet has decided for its members."""
+    how = "do not start" if reply.has_strict_hooks else "start, and warn"
+    parts = [f"VMs that libvirt's schema dislikes after hooks {how}."]
+    if reply.hook_keys:
+        names = ", ".join(each.name for each in reply.hook_keys)
+        parts.append(f"Bundles of hooks may be signed by: {names}")
+    rows = [(each.level, each.name, each.pattern) for each in reply.properties]
+    if rows:
+        parts.append(terminal.table(("OF", "PROPERTY", "PATTERN"), rows))
+    return "\n\n".join(parts)
 
 
 def _wrapped(words: Iterable[str]) -> str:

@@ -33,6 +33,7 @@ from node.model.exports import ExportTemplate, ExportVm
 from node.model.fleet import (
     Admission,
     AdmissionRequest,
+    FleetRules,
     Membership,
     SealedFleet,
 )
@@ -268,6 +269,9 @@ class NodeClient(StorageClient):
 
     def admit(self, request: Admission) -> Membership:
         return self.call(verbs.ADMIT, Membership, request)
+
+    def rules_show(self) -> FleetRules:
+        return self.call(verbs.RULES_SHOW, FleetRules)
 
     def sealed_show(self) -> SealedFleet:
         return self.call(verbs.SEALED_SHOW, SealedFleet)

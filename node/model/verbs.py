@@ -327,11 +327,20 @@ SEALED_PUT = Verb(
     fleet.SealedFleet,
     callers=AGGREGATOR_ONLY,
 )
+RULES_SHOW = Verb(
+    "rules_show",
+    "GET",
+    "/v1/fleet/rules",
+    "Say what the fleet has decided for its members.",
+    ActionGroup.READ,
+    Object.FLEET,
+    fleet.FleetRules,
+)
 AGGREGATORS_PUT = Verb(
     "aggregators_put",
     "PUT",
     "/v1/fleet/membership",
-    "Say which aggregators to push to, and the term of the one that leads.",
+    "Say whom to push to, which term leads, and what the fleet has decided.",
     ActionGroup.EDIT_FLEET,
     Object.FLEET,
     fleet.Membership,

@@ -57,6 +57,8 @@ PATHS = (
     f"/ui/vms/{fakes.WEB1}/properties",
     "/ui/properties",
     "/ui/properties/new",
+    "/ui/hooks",
+    "/ui/hooks/keys/new",
     "/ui/storage",
     "/ui/storage/new",
     f"/ui/storage/{fleet_storage.DATA1}",

@@ -240,7 +240,8 @@
     try {
       const response = await fetch(form.action, {
         method: "POST",
-        body: new URLSearchParams(new FormData(form)),
+        body: form.enctype === "multipart/form-data"
+          ? new FormData(form) : new URLSearchParams(new FormData(form)),
       });
       form.closest("details[open]")?.removeAttribute("open");
       dialog.close();

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import IO
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -10,6 +11,9 @@ from aggregator import dashboard
 from node.http import face
 from node.model.vm import VmState
 from tests.fakes import services as fakes
+
+# A file, and its name.
+Sent = tuple[IO[bytes], str]
 
 
 @dataclass(slots=True)
@@ -25,7 +29,7 @@ class Browser:
     def csrf(self) -> str:
         return hidden(self.get("/"), "csrf")
 
-    def post(self, path: str, /, **fields: str) -> TestResponse:
+    def post(self, path: str, /, **fields: str | Sent) -> TestResponse:
         return self.client.post(path, data={"csrf": self.csrf(), **fields})
 
     def vm_state(self) -> VmState:

@@ -134,6 +134,7 @@ COMMANDS = {
     "admission_show": "fingerprint",
     "admit": "admit -",
     "sealed_show": "sealed",
+    "rules_show": "rules",
     "leave": "leave --yes",
 }
 
