@@ -39,6 +39,7 @@ from node.feed import Feed
 from node.guest.facts import GuestPoller
 from node.hooks import settings as hook_settings
 from node.hooks.installing import Bundles
+from node.hooks.replies import Replies
 from node.hooks.runner import Occasion
 from node.hooks.trying import Trials
 from node.hooks.vms import VmHooks
@@ -125,7 +126,7 @@ class Agent:
         )
         self.runner = hook_settings.make(config)
         self.trials = self._trials()
-        self.bundles = self._bundles()
+        self.bundles, self.replies = self._bundles(), Replies(self.runner)
         self.inventory = self._inventory(node_id, boot_id)
         self.storage = self._storage(node_id)
         self.transfers = self._transfers()
@@ -158,7 +159,7 @@ class Agent:
         )
         self.sampler = StatsSampler(
             *(self.procfs, self.clock, self.inventory.cards, self.lifecycle.stats),
-            *(self.state, config.stats_interval_s),
+            *(self.state, config.stats_interval_s, self.replies.stats),
         )
         self.front = front.Front(self.run_folder, self._nginx)
         self.enrolment = self._enrolment(node_id)
@@ -365,6 +366,7 @@ class Agent:
             self._problems,
             self.trials.scripts,
             self.bundles.list,
+            self.replies.caps,
         )
         return inventory.Inventory(identity, sources, self.store, self.clock)
 

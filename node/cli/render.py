@@ -73,6 +73,7 @@ def facts(reply: NodeFacts) -> str:
             ("networks", ", ".join(reply.networks)),
             ("features", _wrapped(reply.features)),
             ("health", reply.health),
+            *((f"hooks: {each.name}", each.value) for each in reply.reported),
             *(("problem", terminal.sentence(each)) for each in reply.problems),
         ]
     )

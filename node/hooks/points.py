@@ -45,7 +45,7 @@ _MEMORY: Final = "hot plug of memory"
 _NETWORKS: Final = "host networking"
 _TICKETS: Final = "tickets of consoles"
 _HOST_DEVICES: Final = "host devices"
-_REPLIES: Final = "what nodes tell of themselves"
+_ONE_VM: Final = "figures that are asked of one VM"
 _DISKS: Final = "disks that are prepared"
 # Somebody waits for the answer, and asks again soon.
 _ANSWER_S: Final = 10.0
@@ -55,7 +55,7 @@ _SERVICE_S: Final = 30.0
 _DEVICE: Final = Payload.DEVICE
 
 
-def _asked(waits_for: str = _REPLIES, **what: bool) -> Point:
+def _asked(waits_for: str = "", **what: bool) -> Point:
     return Point(Payload.JSON, timeout_s=_ANSWER_S, waits_for=waits_for, **what)
 
 
@@ -127,8 +127,8 @@ POINTS: Final[Mapping[HookPoint, Point]] = {
     ),
     HookPoint.AFTER_NETWORK_SETUP: Point(Payload.JSON, waits_for=_NETWORKS),
     HookPoint.AFTER_NETWORK_SETUP_FAIL: Point(Payload.JSON, waits_for=_NETWORKS),
-    HookPoint.BEFORE_GET_VM_STATS: _asked(may_abort=True),
-    HookPoint.AFTER_GET_VM_STATS: _asked(counts=True),
+    HookPoint.BEFORE_GET_VM_STATS: _asked(_ONE_VM, may_abort=True),
+    HookPoint.AFTER_GET_VM_STATS: _asked(_ONE_VM, counts=True),
     HookPoint.BEFORE_GET_ALL_VM_STATS: _asked(may_abort=True),
     HookPoint.AFTER_GET_ALL_VM_STATS: _asked(counts=True),
     HookPoint.BEFORE_GET_CAPS: _asked(may_abort=True),

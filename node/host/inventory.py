@@ -16,7 +16,7 @@ from typing import Final
 import node
 from node import wire
 from node.clock import Clock, rfc3339
-from node.errors import Error
+from node.errors import Conflict, Error
 from node.host import capabilities
 from node.model.feed import Kind
 from node.model.hooks import HookBundle, HookScript
@@ -73,6 +73,10 @@ class Identity:
     storage_folder: Path  # what holds documents and disks
 
 
+def _measured(measure: Callable[[], NodeFacts]) -> NodeFacts:
+    return measure()
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Whom the inventory asks. Those that may fail raise one of our errors."""
@@ -87,6 +91,8 @@ class Sources:
     problems: Callable[[], Iterable[Reason]] = tuple  # what others found
     hooks: Callable[[], tuple[HookScript, ...]] = tuple
     hook_bundles: Callable[[], tuple[HookBundle, ...]] = tuple
+    # Measures, with the hooks of what a node tells; HookFailed: it is not to be told.
+    hooked: Callable[[Callable[[], NodeFacts]], NodeFacts] = _measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,7 @@ class Inventory:
                 *map(_pci_device, sources.devices.pci()),
             )
             images = sources.images()
-            facts = self._observe(links)
+            facts = self._tell(links)
             with self._store.change() as change:
                 change.put(Kind.NODE, facts.node_id, facts)
                 self._put_all(
@@ -159,6 +165,14 @@ class Inventory:
                 self._put_all(change, Kind.IMAGE, {each.name: each for each in images})
             self._facts, self._devices, self._images = facts, devices, images
             return facts
+
+    def _tell(self, links: tuple[Link, ...]) -> NodeFacts:
+        """Return the facts; those of before, if a hook forbids to tell newer ones."""
+        try:
+            return self._sources.hooked(lambda: self._observe(links))
+        except Conflict as error:
+            log.warning("no newer facts are told: %s", error)
+            return self._facts or self._observe(links)
 
     def refresh_images(self) -> None:
         """Look at the folder of images only."""

@@ -136,6 +136,14 @@ class TryHook:
 
 
 @dataclass(frozen=True, slots=True)
+class HookReport:
+    """What a script tells beside what a node has found out itself."""
+
+    name: str
+    value: str  # a text, or JSON
+
+
+@dataclass(frozen=True, slots=True)
 class HookBundle:
     """A bundle of hooks that is installed."""
 

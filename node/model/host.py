@@ -6,7 +6,7 @@ Sizes are bytes, frequencies MHz.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from node.model.hooks import HookBundle, HookScript
+from node.model.hooks import HookBundle, HookReport, HookScript
 from node.model.ids import Fingerprint, FleetId, NodeId
 from node.model.reason import Reason
 
@@ -98,6 +98,8 @@ class NodeFacts:
     problems: tuple[Reason, ...] = ()
     hooks: tuple[HookScript, ...] = ()
     hook_bundles: tuple[HookBundle, ...] = ()
+    # What hooks say beside our own facts, under their names.
+    reported: tuple[HookReport, ...] = ()
     schema: int = 1
 
 

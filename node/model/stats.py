@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 
+from node.model.hooks import HookReport
 from node.model.ids import VmId
 
 
@@ -19,6 +20,7 @@ class NodeStats:
     net_tx_bps: int = 0
     storage_size_bytes: int = 0  # of the file system that holds disks
     storage_used_bytes: int = 0
+    reported: tuple[HookReport, ...] = ()  # what hooks say beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class VmStats:
     net_rx_bps: int = 0
     net_tx_bps: int = 0
     uptime_s: int = 0
+    reported: tuple[HookReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

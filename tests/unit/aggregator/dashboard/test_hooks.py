@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node import hook_bundle
-from node.model.hooks import HookBundle
+from node.model.hooks import HookBundle, HookReport
 from tests.fakes import services as fakes
 from tests.unit.aggregator.dashboard import browsers
 from tests.unit.aggregator.dashboard.browsers import Browser
@@ -102,3 +102,11 @@ def test_strict_is_turned_on_and_off(browser: Browser) -> None:
 
 def test_page_is_found_from_the_nodes(browser: Browser) -> None:
     assert f'href="{PAGE}"' in browser.get("/ui/nodes")
+
+
+def test_node_shows_what_its_hooks_tell(browser: Browser) -> None:
+    oak = browser.fleet.mirror.view.nodes[fakes.OAK]
+    assert oak.facts is not None
+    facts = replace(oak.facts, reported=(HookReport("rack", "<b7>"),))
+    browser.fleet.mirror.put_node(replace(oak, facts=facts))
+    assert "&lt;b7&gt;" in browser.get(f"/ui/nodes/{fakes.OAK}")

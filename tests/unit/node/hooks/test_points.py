@@ -55,6 +55,6 @@ def test_points_that_wait_are_these() -> None:
         "host networking",
         "tickets of consoles",
         "host devices",
-        "what nodes tell of themselves",
+        "figures that are asked of one VM",
         "disks that are prepared",
     }

@@ -1,14 +1,14 @@
 """The documents of a machine: what they say, and when they change."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from node.clock import SystemClock, rfc3339
-from node.errors import Unavailable
+from node.errors import Conflict, Unavailable
 from node.host import inventory
 from node.host.inventory import Identity, Inventory, Sources
 from node.model.host import (
@@ -16,6 +16,7 @@ from node.model.host import (
     Feature,
     Image,
     KvmFacts,
+    NodeFacts,
     NodeHealth,
     NumaNode,
 )
@@ -50,6 +51,12 @@ class Machine:
     problems: tuple[Reason, ...] = ()
     is_libvirt_down: bool = False
     has_uefi: bool = False
+    refusal: str = ""  # of a hook that forbids to tell
+
+    def hooked(self, measure: Callable[[], NodeFacts]) -> NodeFacts:
+        if self.refusal:
+            raise Conflict(self.refusal)
+        return measure()
 
     def hypervisor(self) -> HypervisorFacts:
         if self.is_libvirt_down:
@@ -68,6 +75,7 @@ class Machine:
                 lambda: self.images,
                 lambda: self.has_uefi,
                 lambda: self.problems,
+                hooked=self.hooked,
             ),
             store,
             self.clock,
@@ -100,6 +108,16 @@ def test_refresh_describes_the_node(machine: Machine, store: Store) -> None:
     )
     assert (facts.versions.libvirt, facts.versions.qemu) == ("9.0.0", "7.2.22")
     assert (facts.health, facts.problems) == (NodeHealth.OK, ())
+
+
+def test_hook_may_forbid_newer_facts(machine: Machine, store: Store) -> None:
+    inventory = machine.inventory(store)
+    machine.refusal = "not now"
+    before = inventory.refresh()  # there are none to tell instead
+    machine.has_uefi = True
+    assert inventory.refresh() == before
+    machine.refusal = ""
+    assert inventory.refresh().features != before.features
 
 
 def test_refresh_tells_each_numa_node(machine: Machine, store: Store) -> None:

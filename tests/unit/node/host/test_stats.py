@@ -1,16 +1,18 @@
 """Rates between two samples of a machine's counters."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from node.errors import Conflict
 from node.host import stats
 from node.host.stats import Levels, Sample, StatsSampler
 from node.model.ids import VmId
-from node.model.stats import VmStats
+from node.model.stats import Stats, VmStats
 from node.system.procfs import CpuTimes, FileSystem, Memory, Traffic
 from node.units import GiB
 from tests.fakes.clock import FakeClock
@@ -147,3 +149,18 @@ def test_start_measures_at_once() -> None:
     assert asked.wait(30)
     sampler.stop(30)
     assert sampler.latest() is not None
+
+
+def test_figures_stay_when_a_hook_forbids_newer_ones() -> None:
+    clock, refusals = FakeClock(), [False, True]
+
+    def hooked(measure: Callable[[], Stats]) -> Stats:
+        if refusals.pop(0):
+            raise Conflict("not now")
+        return measure()
+
+    figures = (FakeProcfs(), clock, frozenset, tuple, Path("/"), 60.0)
+    sampler = StatsSampler(*figures, hooked)
+    first = sampler.sample()
+    clock.advance(10)
+    assert sampler.sample() == sampler.latest() == first
