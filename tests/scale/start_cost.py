@@ -1,14 +1,18 @@
 """Compare a start through our API with libvirt's own, on a host with real QEMU.
 
 Runs inside a host of the lab, beside its agent: `… start_cost REPETITIONS`. The
-same VM is started in turn through the agent's socket and by libvirt alone, from
-the XML that the agent made. Prints JSON, times in seconds.
+same VM is started in turn through the agent's socket, so once more with hooks, and by
+libvirt alone, from the XML that the agent made. Prints JSON, times in seconds.
 """
 
+import contextlib
 import json
+import shutil
+import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +31,14 @@ from tests.scale import daemon, lab_host
 
 SOCKET: Final = Path(lab_host.SOCKET)
 URI: Final = "qemu:///system"
+HOOKS: Final = 10
+_HOOKS: Final = Path("/etc/skerry/hooks/before_vm_start")
+_SCRIPT: Final = f"""#!{sys.executable}
+import hooking
+hooking.write_domxml(hooking.read_domxml())
+"""
+# What such a script imports, without us.
+_SCRIPT_ALONE: Final = "from xml.dom import minidom; import subprocess, json"
 _READY_S: Final = 60.0
 _WAIT_S: Final = 20.0
 _SAMPLES: Final = 10  # of the VM's figures, each time it runs
@@ -52,7 +64,7 @@ def measure(client: NodeClient, repetitions: int) -> dict[str, list[float]]:
     door = LibvirtHypervisor(URI)
     door.open(lambda event: None, lambda is_connected: None)
     client.vm_create(CreateVm(_SPEC))
-    names = ("raw_s", "api_s", "answer_s", "figures_s")
+    names = ("raw_s", "api_s", "answer_s", "figures_s", "hooked_s", "script_s")
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repetitions):
         begin = time.perf_counter()
@@ -69,10 +81,32 @@ def measure(client: NodeClient, repetitions: int) -> dict[str, list[float]]:
         domain = connection.createXML(xml, 0)
         times["raw_s"].append(time.perf_counter() - begin)
         domain.destroy()
+        with hooked():
+            begin = time.perf_counter()
+            finish(client, client.vm_start(_SPEC.vm_id, StartVm()))
+            times["hooked_s"].append(time.perf_counter() - begin)
+            finish(client, client.vm_stop(_SPEC.vm_id, stop))
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", _SCRIPT_ALONE], check=True)
+        times["script_s"].append(time.perf_counter() - begin)
     finish(client, client.vm_delete(_SPEC.vm_id, DeleteVm()))
     connection.close()
     door.close()
     return times
+
+
+@contextlib.contextmanager
+def hooked() -> Iterator[None]:
+    """Have HOOKS scripts run before a start, each of which leaves the XML as it is."""
+    _HOOKS.mkdir(parents=True)
+    for number in range(HOOKS):
+        script = _HOOKS / f"{number:02}_same"
+        script.write_text(_SCRIPT)
+        script.chmod(0o755)
+    try:
+        yield
+    finally:
+        shutil.rmtree(_HOOKS)
 
 
 def _sample(door: LibvirtHypervisor) -> float:

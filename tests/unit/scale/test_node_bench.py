@@ -17,6 +17,8 @@ def _times(api_s: float) -> dict[str, list[float]]:
         "api_s": [api_s, 9.0, 0.0],
         "answer_s": [0.01],
         "figures_s": [0.001],
+        "hooked_s": [api_s + 0.5],
+        "script_s": [0.02],
     }
 
 
@@ -35,6 +37,8 @@ def test_start_section_compares_medians(api_s: float, kept: dict[str, bool]) -> 
     assert found["ours over libvirt's"].value == pytest.approx(api_s / 0.5)
     assert found["of our own"].value == pytest.approx((api_s - 0.5) * 1000)
     assert {name: found[name].is_kept for name in kept} == kept
+    each = found["each of 10 hooks in Python adds to it"]
+    assert (each.value, each.is_kept) == (pytest.approx(50.0), True)
 
 
 @pytest.mark.parametrize(
