@@ -23,7 +23,7 @@ def blueprint(services: Services) -> flask.Blueprint:
 
     def declare(request: model.DeclareProperty) -> Declaration:
         words = (request.level, request.name, request.pattern, request.help)
-        return declared.declare(*words)
+        return declared.declare(*words, request.needs_hook)
 
     def remove(request: model.RemoveProperty) -> model.DeclaredProperties:
         declared.remove(services.mirror.view, request.level, request.name)

@@ -18,6 +18,7 @@ class DeclareProperty:
     name: str
     pattern: str
     help: str = ""
+    needs_hook: str = ""  # POINT/SCRIPT that nodes must have; empty: none
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,15 +38,27 @@ def property_list(context: Context) -> None:
 @click.argument("pattern")
 @level_option
 @click.option("--help-text", default="", help="What people read who give it a value.")
+@click.option(
+    "--needs-hook",
+    metavar="POINT/SCRIPT",
+    default="",
+    help="Place VMs that have it only where this script is.",
+)
 @pass_context
 def property_declare(
-    context: Context, name: str, pattern: str, level: str, help_text: str
+    context: Context,
+    name: str,
+    pattern: str,
+    level: str,
+    help_text: str,
+    needs_hook: str,
 ) -> None:
     """Let VMs have a property NAME, whose values match PATTERN from end to end.
 
     A property that is there already gets the new pattern; VMs keep their values.
     """
-    request = model.DeclareProperty(Level(level), name, pattern, help_text)
+    words = (Level(level), name, pattern, help_text, needs_hook)
+    request = model.DeclareProperty(*words)
     reply = context.client.property_declare(request)
     context.show(reply, lambda: f"{reply.name} was declared.")
 

@@ -120,8 +120,11 @@ def why(reply: model.VmDetail) -> str:
 
 def properties(reply: DeclaredProperties) -> str:
     return terminal.table(
-        ("OF", "PROPERTY", "PATTERN", "HELP"),
-        ((each.level, each.name, each.pattern, each.help) for each in reply.properties),
+        ("OF", "PROPERTY", "PATTERN", "NEEDS HOOK", "HELP"),
+        (
+            (each.level, each.name, each.pattern, each.needs_hook, each.help)
+            for each in reply.properties
+        ),
     )
 
 

@@ -7,6 +7,8 @@ from aggregator import db
 from aggregator.control import promises
 from aggregator.control.order import Entry
 from aggregator.federation.view import NodeView, View
+from aggregator.fleet.properties import Properties
+from aggregator.policies import properties as policy
 from aggregator.scheduling import place
 from aggregator.scheduling.filters import Contender, Promise, Rules
 from aggregator.scheduling.place import Placement
@@ -42,6 +44,7 @@ def allows_emulation(settings: db.Records) -> bool:
 class Placing:
     def __init__(self, database: db.Database, clock: Clock) -> None:
         self._settings = database.records("setting")
+        self._properties = Properties(database)
         self._clock = clock
 
     def place(
@@ -53,7 +56,7 @@ class Placing:
         *,
         is_new: bool = True,
     ) -> Placement:
-        """Judge these nodes; the fleet setting `allows_emulation` counts.
+        """Judge these nodes; the fleet's settings and declarations count.
 
         Not new: the VM is there, and its name is its own.
         """
@@ -63,6 +66,7 @@ class Placing:
             now=clocks.rfc3339(self._clock.now()),
             is_name_free=not is_new or promises.is_name_free(spec.name, entries, view),
             allows_emulation=allows_emulation(self._settings),
+            needed_hooks=policy.needed_hooks(self._properties.now(), spec),
         )
         contenders = (
             Contender(node, promised.get(node.node_id, Promise())) for node in nodes

@@ -29,6 +29,7 @@ _LEVELS: Final = {
     Level.DISK: "disks",
     Level.NETWORK: "networks",
 }
+_NEEDS_HOOK: Final = "Hook that nodes must have, such as before_vm_start/50_pincpu"
 _ABOUT: Final = (
     "A value has to match the pattern, a regular expression, from end to end. VMs keep "
     "the values that they have. Patterns with repeats inside repeats can be very slow."
@@ -58,6 +59,7 @@ def _ask_new(pages: Pages, visit: Visit) -> flask.Response:
         Field("name", "Name"),
         Field("pattern", "Pattern of values", "^.*$"),
         Field("help", "What to know who gives a value", is_optional=True),
+        Field("needs_hook", _NEEDS_HOOK, is_optional=True),
     )
     title, address = "Declare a custom property", f"{PAGE}/new"
     return _ask(pages, visit, Question(title, "Declare", address, PAGE, _ABOUT, fields))
@@ -73,6 +75,7 @@ def _ask_change(pages: Pages, visit: Visit, level: str, name: str) -> flask.Resp
     fields = (
         Field("pattern", "Pattern of values", known.pattern),
         Field("help", "What to know who gives a value", known.help, is_optional=True),
+        Field("needs_hook", _NEEDS_HOOK, known.needs_hook, is_optional=True),
     )
     title, address = f"Edit: {name}", f"{PAGE}/{level}/{name}/edit"
     return _ask(pages, visit, Question(title, "Save", address, PAGE, _ABOUT, fields))
@@ -85,8 +88,8 @@ def _change(pages: Pages, visit: Visit, level: str, name: str) -> flask.Response
 
 def _put(pages: Pages, level: str, name: str) -> flask.Response:
     form = visits.form()
-    words = (name, form.get("pattern", ""), form.get("help", ""))
-    pages.services.orders.properties.declare(_level(level), *words)
+    texts = [form.get(each, "") for each in ("pattern", "help", "needs_hook")]
+    pages.services.orders.properties.declare(_level(level), name, *texts)
     return routes.done(pages, PAGE)
 
 

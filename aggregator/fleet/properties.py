@@ -48,13 +48,18 @@ class Properties:
         return read(self._records.list())
 
     def declare(
-        self, level: Level, name: str, pattern: str, help: str = ""
+        self,
+        level: Level,
+        name: str,
+        pattern: str,
+        help: str = "",
+        needs_hook: str = "",
     ) -> Declaration:
         """Declare a property, or declare it anew; VMs keep the values that they have.
 
-        BadProperty, BadPattern, BadHelp, PropertyPredefined.
+        BadProperty, BadPattern, BadHelp, BadNeededHook, PropertyPredefined.
         """
-        wanted = Declaration(level, name, pattern, help)
+        wanted = Declaration(level, name, pattern, help, needs_hook=needs_hook)
         policy.check_declaration(wanted)
         _check_own(self.now().get((level, name)))
         self._records.put(_record(level, name), wire.to_json(wanted))

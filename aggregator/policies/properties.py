@@ -19,12 +19,14 @@ from typing import Final
 from aggregator.federation.view import View
 from node import wire
 from node.errors import Invalid
+from node.model.hooks import HookPoint
 from node.model.properties import CustomProperty
 from node.model.vm import VmSpec
 from node.policy import properties
 
 PATTERN_MAX: Final = 1024  # characters; oVirt's longest has seventy
 HELP_MAX: Final = 1024  # characters: a paragraph
+_SCRIPT: Final = re.compile(r"[^/\s\x00]{1,255}")  # what a folder can hold, bar blanks
 
 
 class Level(StrEnum):
@@ -55,6 +57,7 @@ class Declaration:
     pattern: str  # Python's, which a whole value matches
     help: str = ""
     is_predefined: bool = False
+    needs_hook: str = ""  # POINT/SCRIPT that a node must have; empty: none
 
 
 Declarations = Mapping[tuple[Level, str], Declaration]
@@ -68,6 +71,11 @@ class BadPattern(Invalid):
 class BadHelp(Invalid):
     code = "bad_property_help"
     remedy = f"Give a text of at most {HELP_MAX} characters."
+
+
+class BadNeededHook(Invalid):
+    code = "bad_needed_hook"
+    remedy = "Give a point and a script, such as before_vm_start/50_pincpu."
 
 
 class UndeclaredProperty(Invalid):
@@ -160,7 +168,10 @@ def all_of(declared: Iterable[Declaration]) -> dict[tuple[Level, str], Declarati
 
 
 def check_declaration(wanted: Declaration) -> None:
-    """Refuse what cannot be declared; BadProperty, BadPattern, BadHelp."""
+    """Refuse what cannot be declared.
+
+    BadProperty, BadPattern, BadHelp, BadNeededHook.
+    """
     properties.check_name(wanted.name)
     if not wanted.pattern or len(wanted.pattern) > PATTERN_MAX:
         text = f"the pattern of {wanted.name} needs 1 to {PATTERN_MAX} characters"
@@ -172,6 +183,7 @@ def check_declaration(wanted: Declaration) -> None:
         raise BadPattern(text, field="pattern") from error
     if len(wanted.help) > HELP_MAX:
         raise BadHelp(f"the help of {wanted.name} is too long", field="help")
+    _check_needed_hook(wanted)
 
 
 def holders(spec: VmSpec) -> Iterator[Holder]:
@@ -181,6 +193,17 @@ def holders(spec: VmSpec) -> Iterator[Holder]:
         yield Holder(Level.NIC, nic.nic_id, nic.name, nic.custom_properties)
     for disk in spec.disks:
         yield Holder(Level.DISK, disk.disk_id, disk.name, disk.custom_properties)
+
+
+def needed_hooks(declared: Declarations, spec: VmSpec) -> tuple[str, ...]:
+    """Return what a VM's properties, and its devices', need of a node; sorted."""
+    known = (
+        declared.get((holder.level, each.name))
+        for holder in holders(spec)
+        for each in holder.properties
+    )
+    needed = {each.needs_hook for each in known if each is not None}
+    return tuple(sorted(needed - {""}))
 
 
 def complaints(
@@ -261,6 +284,18 @@ def _uses(document: bytes, level: Level, name: str) -> bool:
         Level.DISK: [one for disk in spec.disks for one in disk.custom_properties],
     }
     return any(each.name == name for each in held.get(level, ()))
+
+
+def _check_needed_hook(wanted: Declaration) -> None:
+    if not wanted.needs_hook:
+        return
+    point, _, script = wanted.needs_hook.partition("/")
+    if point not in list(HookPoint) or not _SCRIPT.fullmatch(script):
+        text = f"there can be no hook {wanted.needs_hook:.100}"
+        raise BadNeededHook(text, field="needs_hook")
+    if wanted.level is Level.NETWORK:
+        text = f"{wanted.name} is of networks, which are not placed"
+        raise BadNeededHook(text, field="needs_hook")
 
 
 def _held(spec: VmSpec | None) -> Iterable[Holder]:

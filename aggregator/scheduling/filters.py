@@ -38,6 +38,7 @@ class Rules:
     now: str  # RFC 3339, for the reasons
     is_name_free: bool = True
     allows_emulation: bool = True
+    needed_hooks: tuple[str, ...] = ()  # POINT/SCRIPT, by what the VM has
 
 
 Filter = Callable[[VmSpec, Contender, Rules], Reason | None]
@@ -110,6 +111,15 @@ def _has_firmware(spec: VmSpec, contender: Contender, rules: Rules) -> Reason | 
     return _against("node_lacks_uefi", contender.node, rules)
 
 
+def _has_hooks(_spec: VmSpec, contender: Contender, rules: Rules) -> Reason | None:
+    hooks = _facts(contender).hooks
+    there = {f"{each.point}/{each.name}" for each in hooks if not each.refused}
+    for hook in rules.needed_hooks:
+        if hook not in there:
+            return _against("node_lacks_hook", contender.node, rules, hook=hook)
+    return None
+
+
 def _may_run_it(_spec: VmSpec, contender: Contender, rules: Rules) -> Reason | None:
     if rules.allows_emulation or _facts(contender).kvm.is_usable:
         return None
@@ -138,6 +148,7 @@ FILTERS: Final[tuple[Filter, ...]] = (
     _has_cpu_model,
     _has_machine,
     _has_firmware,
+    _has_hooks,
     _may_run_it,
     _has_memory,
 )

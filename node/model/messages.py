@@ -299,6 +299,7 @@ _TABLE = (
     _normal("node_lacks_cpus", "Node {node} has {count} CPUs, {needed} are asked for."),
     _normal("node_lacks_cpu_model", "Node {node} cannot offer CPU model {model}."),
     _normal("node_lacks_machine", "Node {node} has no machine type {machine}."),
+    _normal("node_lacks_hook", "Node {node} has no script {hook} that may run."),
     _normal("node_lacks_uefi", "Node {node} cannot start guests by UEFI."),
     _normal("node_only_emulates", "Node {node} has no KVM; emulation is not allowed."),
     _normal(

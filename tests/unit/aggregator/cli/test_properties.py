@@ -3,6 +3,7 @@
 import pytest
 
 from aggregator.api.property_verbs import VERBS
+from aggregator.policies.properties import Level
 from tests.fakes import services as fakes
 from tests.unit.aggregator.cli import shell
 from tests.unit.aggregator.cli.shell import Desk
@@ -42,6 +43,13 @@ def test_list_shows_patterns_and_help(made: Desk) -> None:
     assert rows[-1].split()[:3] == ["nic", "macspoof", "true|false"]
 
 
+def test_declare_keeps_the_hook_that_is_needed(made: Desk) -> None:
+    hook = "before_vm_start/50_smbios"
+    made.ok("property", "declare", "smbios", ".*", "--needs-hook", hook)
+    assert made.fleet.orders.properties.now()[Level.VM, "smbios"].needs_hook == hook
+    assert hook in made.ok("property", "list").text
+
+
 def test_vm_edit_changes_adds_and_removes(made: Desk) -> None:
     words = ("vm", "edit", "web1", "--property")
     made.ok(*words, "pincpu=1", "--property", "smbios={'a':'b=c'}")
@@ -70,6 +78,7 @@ def test_vm_is_created_with_properties(made: Desk) -> None:
         ("property declare vmId .*", 1, "told by Skerry itself"),
         ("property declare a-b .*", 1, "letters, digits and underscores"),
         ("property declare x (", 1, "no regular expression"),
+        ("property declare x .* --needs-hook 50_x", 1, "no hook 50_x"),
         ("property declare sap_agent .*", 1, "comes with every fleet"),
         ("property remove none", 1, "no custom property none of a VM"),
         ("property remove pincpu --level host", 2, "is not one of"),

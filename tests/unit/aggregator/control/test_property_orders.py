@@ -9,6 +9,7 @@ import pytest
 from aggregator.access.defaults import ensure_defaults
 from aggregator.control.routes import VmNotFound, VmPoolUnknown
 from aggregator.policies.properties import BadPropertyValue, Level, UndeclaredProperty
+from node.model.hooks import HookScript
 from node.model.ids import SnapshotId
 from node.model.job import JobState
 from node.model.properties import CustomProperty
@@ -118,3 +119,17 @@ def test_vm_of_a_snapshot_is_as_it_was(parts: Parts) -> None:
     spec = fleet.spec(8, pool_id=POOL, custom_properties=STRAY)
     copied = SnapshotCopied(VM, SnapshotId("kept"), ())
     assert parts.orders.clone_vm(spec, ORIGIN, copied).verb == "vm_clone"
+
+
+def test_vm_is_placed_only_where_the_hook_is_that_it_needs(parts: Parts) -> None:
+    hook = HookScript("before_vm_start", "50_pincpu", "/h", 1, "s", "m")
+    needed = "before_vm_start/50_pincpu"
+    parts.orders.properties.declare(Level.VM, "pincpu", ".*", needs_hook=needed)
+    wanted = fleet.spec(8, "new", custom_properties=GOOD)
+    nobody = parts.orders.explain(wanted)
+    assert nobody.node_id is None
+    for verdict in nobody.verdicts:
+        assert [each.code for each in verdict.reasons] == ["node_lacks_hook"]
+    assert parts.orders.explain(replace(wanted, custom_properties=())).node_id
+    parts.say(2, fleet.facts(2, hooks=(hook,)))
+    assert parts.orders.explain(wanted).node_id == TWO

@@ -56,10 +56,20 @@ def test_property_is_declared_edited_and_removed(browser: Browser) -> None:
     assert key not in declared(browser)
 
 
+def test_hook_that_is_needed_is_asked_for_and_shown(browser: Browser) -> None:
+    hook = "before_vm_start/50_numa"
+    made = {"level": "vm", "name": "numa", "pattern": ".*", "needs_hook": hook}
+    assert browser.post(f"{PAGE}/new", **made).status_code == 303
+    assert declared(browser)[Level.VM, "numa"].needs_hook == hook
+    assert f'value="{hook}"' in browser.get(f"{PAGE}/vm/numa/edit")
+    assert hook in browser.get(PAGE)
+
+
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
         ("new", {"level": "vm", "name": "PATH", "pattern": "x"}),
+        ("new", {"level": "vm", "name": "a", "pattern": "x", "needs_hook": "x"}),
         ("new", {"level": "vm", "name": "a", "pattern": "("}),
         ("new", {"level": "host", "name": "a", "pattern": "x"}),
         ("vm/none/edit", {"pattern": "x"}),

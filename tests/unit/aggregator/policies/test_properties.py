@@ -174,3 +174,31 @@ def test_users_are_templates_too() -> None:
     row = replace(row, document=wire.encode(kept))
     view = replace(managed(), templates=Map({row.template_id: row}))
     assert properties.users(view, Level.VM, "pincpu") == ["debian"]
+
+
+def test_needed_hooks_are_those_of_a_vm_and_its_devices() -> None:
+    start, plug = "before_vm_start/50_pincpu", "before_device_create/50_macspoof"
+    declared = properties.all_of(
+        [replace(_PINCPU, needs_hook=start), replace(_SPOOF, needs_hook=plug)]
+    )
+    spoof = CustomProperty("macspoof", "true")
+    card = replace(_CARD, custom_properties=(spoof,))
+    bare = fleet.spec(1, nics=(_CARD,), custom_properties=(_STRAY,))
+    both = fleet.spec(1, nics=(card,), custom_properties=(_ONE,))
+    assert properties.needed_hooks(declared, bare) == ()
+    assert properties.needed_hooks(declared, both) == (plug, start)
+    assert properties.needed_hooks(_DECLARED, both) == ()
+
+
+@pytest.mark.parametrize(
+    "hook", ["50_pincpu", "/x", "before_vm_start/", "before_vm_start/a/b", "none/x"]
+)
+def test_check_declaration_refuses_what_is_no_hook(hook: str) -> None:
+    with pytest.raises(properties.BadNeededHook):
+        properties.check_declaration(replace(_PINCPU, needs_hook=hook))
+
+
+def test_check_declaration_refuses_a_hook_of_networks() -> None:
+    wanted = Declaration(Level.NETWORK, "x", ".*", needs_hook="before_vm_start/x")
+    with pytest.raises(properties.BadNeededHook):
+        properties.check_declaration(wanted)

@@ -15,6 +15,7 @@ from aggregator.scheduling.filters import (
     Promise,
     Rules,
 )
+from node.model.hooks import HookScript
 from node.model.host import KvmFacts
 from node.model.ids import DiskId, NicId, PoolId, StorageDomainId
 from node.model.messages import MESSAGES, text
@@ -25,6 +26,7 @@ from node.units import GiB, MiB
 from tests.fakes import fleet
 
 RULES = Rules(fleet.AT)
+HOOK = HookScript("before_vm_start", "50_pincpu", "/h", 1, "s", "m")
 NO_KVM = fleet.facts(1, kvm=KvmFacts(False, "no /dev/kvm"))
 
 
@@ -189,7 +191,10 @@ def test_reasons_against_names_what_is_missing(
 
 
 def test_reasons_against_can_be_read_by_people() -> None:
-    rules = Rules(fleet.AT, is_name_free=False, allows_emulation=False)
+    needed = ("before_vm_start/50_pincpu",)
+    rules = Rules(
+        fleet.AT, is_name_free=False, allows_emulation=False, needed_hooks=needed
+    )
     spec = fleet.spec(
         1,
         memory_bytes=99 * GiB,
@@ -218,3 +223,24 @@ def test_free_memory_counts_overhead_and_what_is_under_way() -> None:
     promise = Promise(1, 512 * MiB)
     expected = 16 * GiB - NODE_OVERHEAD_BYTES - GiB - 512 * MiB - 3 * VM_OVERHEAD_BYTES
     assert filters.free_memory(Contender(busy, promise)) == expected
+
+
+@pytest.mark.parametrize(
+    ("hooks", "expected"),
+    [
+        pytest.param((HOOK,), [], id="there"),
+        pytest.param((), ["node_lacks_hook"], id="none"),
+        pytest.param((replace(HOOK, name="60"),), ["node_lacks_hook"], id="other"),
+        pytest.param(
+            (replace(HOOK, point="after_vm_start"),), ["node_lacks_hook"], id="point"
+        ),
+        pytest.param((replace(HOOK, refused="link"),), ["node_lacks_hook"], id="link"),
+    ],
+)
+def test_hook_that_is_needed_has_to_be_there(
+    hooks: tuple[HookScript, ...], expected: list[str]
+) -> None:
+    rules = replace(RULES, needed_hooks=("before_vm_start/50_pincpu",))
+    contender = Contender(node(facts=fleet.facts(1, hooks=hooks)))
+    found = filters.reasons_against(fleet.spec(1), contender, rules)
+    assert [each.code for each in found] == expected
