@@ -61,7 +61,7 @@ def test_floppy_refuses_a_way_round(tmp_path: Path, image: str) -> None:
     scene.assert_refused(_run(tmp_path, floppy=f"/tmp/..{image}"), "floppy")
 
 
-@pytest.mark.parametrize("name", ["floppy", "sriov"])
+@pytest.mark.parametrize("name", ["floppy", "sriov", "scratchpad", "hostusb"])
 def test_vm_with_what_is_of_its_host_stays_there(tmp_path: Path, name: str) -> None:
     point = "before_vm_migrate_source"
     outcome = scene.run(name, point, {name: "x"}, folder=tmp_path)
