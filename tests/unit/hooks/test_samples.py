@@ -74,6 +74,7 @@ def test_scripts_of_several_points_are_the_same() -> None:
     for name, points in {
         "macspoof": ("before_vm_start", "before_device_create", "before_nic_hotplug"),
         "hugepages": ("before_vm_start", "before_vm_migrate_destination"),
+        "directlun": ("before_vm_start", "before_vm_migrate_destination"),
     }.items():
         texts = {
             (scene.HOOKS / name / each / f"50_{name}").read_text() for each in points
