@@ -1,10 +1,12 @@
-"""Samples of hooks, seen by real guests: scratch disks, a floppy drive.
+"""Samples of hooks, seen by real guests: scratch disks, a floppy drive, huge pages.
 
 Limits of traffic (qos) are not among them: libvirt sets them by a classifier that some
 kernels lack (CONFIG_NET_CLS_FW).
 """
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ __all__ = ["hooked"]  # the fixture
 pytestmark = pytest.mark.lab
 
 FOLDER = "/var/tmp/skerry-samples"
+PAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 # The controller of floppy drives, as the firmware tells the guest's kernel of it.
 _DRIVES = "echo drives $(ls /sys/bus/acpi/devices | grep -c PNP0700) >/dev/ttyS0"
 
@@ -57,3 +60,40 @@ def test_guest_has_a_floppy_drive(hooked: Hooked, folder: str) -> None:
     hooked.act("start")
     _says(hooked, _DRIVES, "drives 1")
     hooked.act("stop", manner="force")
+
+
+@contextlib.contextmanager
+def _pages(count: int) -> Iterator[None]:
+    """Have the kernel keep huge pages, beside those that it keeps already."""
+    file = PAGES / "nr_hugepages"
+    before = int(file.read_text())
+    file.write_text(str(before + count))
+    try:
+        if int(file.read_text()) < before + count:
+            pytest.skip("the machine's memory is in pieces: no huge pages to be had")
+        yield
+    finally:
+        file.write_text(str(before))
+
+
+def _free() -> int:
+    return int((PAGES / "free_hugepages").read_text())
+
+
+def test_memory_lies_in_huge_pages(hooked: Hooked) -> None:
+    hooked.put_sample("hugepages")
+    hooked.give(hugepages="2048")
+    hooked.shell(
+        "mkdir -p /dev/hugepages && mount -t hugetlbfs hugetlbfs /dev/hugepages"
+    )
+    # libvirt looks for such file systems when it starts.
+    hooked.member.stop_service("libvirtd")
+    hooked.member.start_service("libvirtd")
+    status = "/status"
+    waiting.until("libvirt", lambda: not hooked.h1.call("GET", status).get("problems"))
+    with _pages(256):
+        free = _free()
+        hooked.act("start")
+        waiting.until("pages in use", lambda: _free() < free)
+        hooked.act("stop", manner="force")
+        waiting.until("all pages free", lambda: _free() == free)
