@@ -5,6 +5,7 @@ kernels lack (CONFIG_NET_CLS_FW).
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def test_guest_has_a_floppy_drive(hooked: Hooked, folder: str) -> None:
 def _pages(count: int) -> Iterator[None]:
     """Have the kernel keep huge pages, beside those that it keeps already."""
     file = PAGES / "nr_hugepages"
+    if not os.access(file, os.W_OK):
+        pytest.skip(f"the machine lets nobody set {file}")
     before = int(file.read_text())
     file.write_text(str(before + count))
     try:
