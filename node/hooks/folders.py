@@ -8,12 +8,12 @@ elsewhere: both are told, with the reason.
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node.model.hooks import HookPoint, HookScript
+from node.model.hooks import HookScript
 
 _ANYBODY: Final = stat.S_IWOTH
 _EXECUTABLE: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
@@ -24,7 +24,7 @@ _PIECE: Final = 1024 * 1024
 class Found:
     """An entry in the folder of a point."""
 
-    point: HookPoint
+    point: str
     path: Path
     refused: str = ""  # why it must not run; empty: it may
 
@@ -33,7 +33,7 @@ class Found:
         return self.path.name
 
 
-def find(roots: Sequence[Path], point: HookPoint) -> tuple[Found, ...]:
+def find(roots: Sequence[Path], point: str) -> tuple[Found, ...]:
     """Return a point's scripts in the order in which they run, whichever their root.
 
     By name; of the same name, those of the earlier root first.
@@ -42,9 +42,9 @@ def find(roots: Sequence[Path], point: HookPoint) -> tuple[Found, ...]:
     return tuple(sorted(entries, key=lambda each: os.fsencode(each.name)))
 
 
-def find_all(roots: Sequence[Path]) -> tuple[Found, ...]:
-    """Return the scripts of all points, by point."""
-    return tuple(each for point in HookPoint for each in find(roots, point))
+def find_all(roots: Sequence[Path], points: Iterable[str]) -> tuple[Found, ...]:
+    """Return the scripts of these points, by point."""
+    return tuple(each for point in points for each in find(roots, point))
 
 
 def describe(found: Found) -> HookScript:
@@ -63,7 +63,7 @@ def describe(found: Found) -> HookScript:
     except OSError as error:
         refused = refused or f"it cannot be read: {error.strerror}"
     return HookScript(
-        found.point,
+        str(found.point),
         found.name,
         str(found.path),
         size_bytes,
@@ -77,7 +77,7 @@ def _md5() -> "hashlib._Hash":
     return hashlib.md5(usedforsecurity=False)
 
 
-def _entries(root: Path, point: HookPoint) -> Iterator[Found]:
+def _entries(root: Path, point: str) -> Iterator[Found]:
     folder = root / point
     try:
         is_open = bool(folder.stat().st_mode & _ANYBODY)

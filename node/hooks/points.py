@@ -2,40 +2,13 @@
 
 A script that fails where it may abort ends what is about to be done; elsewhere it is
 told and nothing else. Where edits count, what the scripts make of their payload takes
-its place. `waits_for` names what the point is a part of, while nothing here does that
-yet. Source: VDSM's contract, docs/hooks.md.
+its place. Source: VDSM's contract, docs/hooks.md.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from node.model.hooks import HookPoint
-
-
-class Payload(StrEnum):
-    """What a script finds in the file that its environment names."""
-
-    NONE = "none"
-    DOMAIN = "domain"  # a domain's XML
-    DEVICE = "device"  # that of one of its devices
-    JSON = "json"
-
-    @property
-    def variable(self) -> str:
-        """Return the name under which the file is in the environment."""
-        return "_hook_json" if self is Payload.JSON else "_hook_domxml"
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    payload: Payload = Payload.DOMAIN
-    may_abort: bool = False
-    counts: bool = False  # edits do
-    timeout_s: float = 60.0  # of each script
-    waits_for: str = ""
-
+from node.model.hooks import HookPoint, Payload, Point
 
 _MIGRATION: Final = "migration"
 _NICS: Final = "hot plug of network cards"
@@ -59,7 +32,7 @@ def _asked(waits_for: str = "", **what: bool) -> Point:
     return Point(Payload.JSON, timeout_s=_ANSWER_S, waits_for=waits_for, **what)
 
 
-POINTS: Final[Mapping[HookPoint, Point]] = {
+POINTS: Final[Mapping[str, Point]] = {
     HookPoint.BEFORE_VDSM_START: Point(Payload.NONE, timeout_s=_SERVICE_S),
     HookPoint.AFTER_VDSM_STOP: Point(Payload.NONE, timeout_s=_SERVICE_S),
     HookPoint.BEFORE_DEVICE_CREATE: Point(_DEVICE, may_abort=True, counts=True),

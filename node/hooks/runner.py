@@ -10,6 +10,7 @@ and one has failed, HookFailed is raised after the last one.
 
 A script has a clean environment: its VM's id, custom properties under their own names,
 the payload's path, and where `hooking` is. It runs in bounds (`node.system.confined`).
+Which points there are says a table that the runner is given.
 """
 
 import contextlib
@@ -29,8 +30,14 @@ from lxml import etree
 from node.errors import Conflict, Error
 from node.hooks import folders
 from node.hooks.folders import Found
-from node.hooks.points import POINTS, Payload
-from node.model.hooks import HookPoint, HookRun
+from node.model.hooks import (
+    HookList,
+    HookRun,
+    HookScript,
+    Payload,
+    Point,
+    PointFacts,
+)
 from node.system.confined import Bounds, Confinement, Ended, User
 
 log = logging.getLogger(__name__)
@@ -70,14 +77,10 @@ class Confine(Protocol):
 class Occasion:
     """What a point's scripts are run about."""
 
-    point: HookPoint
+    point: str  # its name
     payload: bytes = b""
     variables: Mapping[str, str] | None = None  # custom properties, and the point's own
     vm_id: str = ""
-
-    @property
-    def has_file(self) -> bool:
-        return POINTS[self.point].payload is not Payload.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,6 @@ class Outcome:
         problems = [f"{e.script}: {e.problem}" for e in self.runs if e.problem]
         return problems[-1] if problems else ""
 
-    def check(self, point: HookPoint) -> None:
-        """Raise HookFailed if a script has, where that ends what is to be done."""
-        if self.problem and POINTS[point].may_abort:
-            failed = [each.script for each in self.runs if each.problem]
-            raise HookFailed(
-                f"{point}: {self.problem}", point=point.value, script=failed[-1]
-            )
-
 
 # Returns why a payload is not taken; empty: it is.
 Judge = Callable[[bytes], str]
@@ -114,18 +109,20 @@ class Runner:
 
     def __init__(
         self,
+        points: Mapping[str, Point],
         roots: Callable[[], Sequence[Path]],
         run_folder: Path,
         confinement: Confine,
         user: User | None,
         timeouts_s: Mapping[str, float] | None = None,
     ) -> None:
-        """`roots` returns the folders of hooks as they are now.
+        """`points` by name; `roots` returns the folders of hooks as they are now.
 
         Payloads lie in `run_folder`, as `user`'s.
 
         `timeouts_s` are those of points that have others than the table says.
         """
+        self._points = points
         self._roots = roots
         self._run_folder = run_folder
         self._confinement = confinement
@@ -142,9 +139,29 @@ class Runner:
         for folder in self._run_folder.glob(f"{_RUN}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def has_scripts(self, point: HookPoint) -> bool:
+    def has_scripts(self, point: str) -> bool:
         """Tell whether anything is in a point's folder that is meant to run."""
         return bool(folders.find(self.roots, point))
+
+    def scripts(self) -> tuple[HookScript, ...]:
+        """Return all scripts, by point and in the order in which they run."""
+        found = folders.find_all(self.roots, self._points)
+        return tuple(map(folders.describe, found))
+
+    def list(self) -> HookList:
+        """Return the scripts, and what those of each point may do."""
+        points = tuple(
+            PointFacts(
+                name,
+                point.payload.value,
+                point.may_abort,
+                point.counts,
+                self.timeout_s(name),
+                point.waits_for,
+            )
+            for name, point in self._points.items()
+        )
+        return HookList(self.scripts(), points, tuple(map(str, self.roots)))
 
     def run(self, occasion: Occasion, judge: Judge | None = None) -> Outcome:
         """Run a point's scripts, and return what they made of the payload.
@@ -152,7 +169,7 @@ class Runner:
         `judge` is asked about each edit that counts. Raises HookFailed.
         """
         outcome = self.attempt(occasion, judge)
-        outcome.check(occasion.point)
+        self.check(occasion.point, outcome)
         return outcome
 
     def attempt(self, occasion: Occasion, judge: Judge | None = None) -> Outcome:
@@ -168,6 +185,14 @@ class Runner:
             outcome = self._run_all(occasion, scripts, judge, folder)
         return replace(outcome, refused=refused)
 
+    def check(self, point: str, outcome: Outcome) -> None:
+        """Raise HookFailed if a script has, where that ends what is to be done."""
+        if outcome.problem and self._points[point].may_abort:
+            failed = [each.script for each in outcome.runs if each.problem]
+            raise HookFailed(
+                f"{point}: {outcome.problem}", point=str(point), script=failed[-1]
+            )
+
     def _run_all(
         self,
         occasion: Occasion,
@@ -176,13 +201,14 @@ class Runner:
         folder: Path,
     ) -> Outcome:
         file = folder / "payload"
-        point = POINTS[occasion.point]
+        point = self._points[occasion.point]
+        has_file = point.payload is not Payload.NONE
         runs: list[HookRun] = []
         edits: list[tuple[str, bytes]] = []
-        payload = self._put(file, occasion.payload) if occasion.has_file else b""
+        payload = self._put(file, occasion.payload) if has_file else b""
         for script in scripts:
             run = self._run_one(occasion, script, file, folder)
-            if occasion.has_file:
+            if has_file:
                 edited, problem = self._take(file, payload, point.payload)
                 if not problem and point.counts and judge is not None:
                     problem = judge(edited) if edited != payload else ""
@@ -215,9 +241,9 @@ class Runner:
         problem = explain(ended, bounds)
         return HookRun(script.name, ended.status, round(ended.took_s, 3), said, problem)
 
-    def timeout_s(self, point: HookPoint) -> float:
+    def timeout_s(self, point: str) -> float:
         """Return how long each script of a point may take."""
-        return self._timeouts_s.get(point, POINTS[point].timeout_s)
+        return self._timeouts_s.get(point, self._points[point].timeout_s)
 
     def _environment(
         self, occasion: Occasion, file: Path, folder: Path
@@ -233,8 +259,9 @@ class Runner:
         }
         if occasion.vm_id:
             env["vmId"] = occasion.vm_id
-        if occasion.has_file:
-            env[POINTS[occasion.point].payload.variable] = str(file)
+        payload = self._points[occasion.point].payload
+        if payload is not Payload.NONE:
+            env[payload.variable] = str(file)
         return env
 
     @contextlib.contextmanager

@@ -24,6 +24,7 @@ def make(config: Config, *, is_root: bool = False) -> Runner:
     user = None if is_root else _user(config.hook_user)
     named, bundles = folders(config), bundles_folder(config)
     return Runner(
+        POINTS,
         lambda: (*installing.roots(bundles), *named),
         Path(config.run_folder) / "hooks",
         confine(config.hook_cgroup, user),

@@ -10,7 +10,7 @@ from lxml import etree
 
 from node.errors import Error, Invalid
 from node.hooks import folders, schema
-from node.hooks.points import POINTS, Payload
+from node.hooks.points import POINTS
 from node.hooks.runner import Occasion, Outcome, Runner
 from node.hooks.vms import variables
 from node.model.hooks import (
@@ -18,7 +18,7 @@ from node.model.hooks import (
     HookPoint,
     HookScript,
     HookTrial,
-    PointFacts,
+    Payload,
     TryHook,
 )
 from node.model.ids import VmId
@@ -62,22 +62,11 @@ class Trials:
 
     def scripts(self) -> tuple[HookScript, ...]:
         """Return all scripts, by point and in the order in which they run."""
-        return tuple(map(folders.describe, folders.find_all(self._runner.roots)))
+        return self._runner.scripts()
 
     def list(self) -> HookList:
-        points = tuple(
-            PointFacts(
-                name.value,
-                point.payload.value,
-                point.may_abort,
-                point.counts,
-                self._runner.timeout_s(name),
-                point.waits_for,
-            )
-            for name, point in POINTS.items()
-        )
-        where = tuple(map(str, self._runner.roots))
-        return HookList(self.scripts(), points, where)
+        """Return the scripts, and what those of each point may do."""
+        return self._runner.list()
 
     def attempt(self, request: TryHook) -> HookTrial:
         """Run a point's scripts; NoSuchPoint, VmNeeded, VmUnknown, BadProperty."""

@@ -148,7 +148,7 @@ class VmHooks:
         occasion = Occasion(point, xml.encode(), named, vm.spec.vm_id)
         outcome = self._runner.attempt(occasion)
         self._note(occasion, outcome, vm.spec.name)
-        outcome.check(point)
+        self._runner.check(point, outcome)
         return outcome
 
     def _tell(self, asked: wire.Json, progress: Progress) -> None:
@@ -173,7 +173,7 @@ class VmHooks:
         if not told and not outcome.refused:
             return
         vm_id = VmId(occasion.vm_id)
-        point = occasion.point.value
+        point = str(occasion.point)
         with self._store.change() as change:
             for run in told:
                 code = "hook_failed" if run.problem else "hook_said"

@@ -70,11 +70,36 @@ class HookPoint(StrEnum):
     AFTER_HOSTDEV_LIST_BY_CAPS = "after_hostdev_list_by_caps"
 
 
+class Payload(StrEnum):
+    """What a script finds in the file that its environment names."""
+
+    NONE = "none"
+    DOMAIN = "domain"  # a domain's XML
+    DEVICE = "device"  # that of one of its devices
+    JSON = "json"
+
+    @property
+    def variable(self) -> str:
+        """Return the name under which the file is in the environment."""
+        return "_hook_json" if self is Payload.JSON else "_hook_domxml"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A moment at which scripts run; its name is that of the folder with them."""
+
+    payload: Payload = Payload.DOMAIN
+    may_abort: bool = False
+    counts: bool = False  # edits do
+    timeout_s: float = 60.0  # of each script
+    waits_for: str = ""  # what it is a part of, while nothing here does that yet
+
+
 @dataclass(frozen=True, slots=True)
 class HookScript:
-    """A file in the folder of a point, as a node finds it."""
+    """A file in the folder of a point, as it is found."""
 
-    point: str  # a HookPoint
+    point: str
     name: str
     path: str
     size_bytes: int

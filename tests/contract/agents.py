@@ -27,6 +27,7 @@ from node.config import Config
 from node.contract.volumes import Volumes
 from node.guest import facts as guests
 from node.hooks.installing import Bundles
+from node.hooks.points import POINTS
 from node.hooks.runner import Runner
 from node.hooks.trying import Trials
 from node.host import enrol
@@ -108,7 +109,9 @@ class FakeAgent:
         )
         self.bundles = Bundles(folder / "bundles", self.store, lambda: (), lambda: None)
         self.trials = Trials(
-            Runner(lambda: [folder / "hooks"], folder / "run", NoScripts(), None),
+            Runner(
+                POINTS, lambda: [folder / "hooks"], folder / "run", NoScripts(), None
+            ),
             lambda vm_id: self.vms.show(vm_id).vm,
             self.vms.describe,
             self.hypervisor.complaint,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from node.hooks import runner
+from node.hooks.points import POINTS
 from node.hooks.runner import Runner
 from node.model.hooks import HookPoint
 
@@ -19,7 +20,9 @@ class Hooks:
         self.run_folder = folder / "run"
         confinement = runner.confine(GROUP, None)
         self.runner = Runner(
-            lambda: [self.root], self.run_folder, confinement, None, timeouts_s
+            *(POINTS, lambda: [self.root], self.run_folder, confinement),
+            None,
+            timeouts_s,
         )
 
     def add(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.hooks import folders
+from node.hooks.points import POINTS
 from node.model.hooks import HookPoint
 from tests.unit.node.hooks.scripts import Hooks
 
@@ -66,7 +67,7 @@ def test_find_refuses_what_anybody_may_write(hooks: Hooks, of_folder: bool) -> N
 
 def test_describe_tells_sums_and_size(hooks: Hooks) -> None:
     path = hooks.add(START, "50_a", "exit 0")
-    (found,) = folders.find_all([hooks.root])
+    (found,) = folders.find_all([hooks.root], POINTS)
     told = folders.describe(found)
     data = path.read_bytes()
     assert (told.point, told.name, told.path) == (START, "50_a", str(path))
@@ -77,6 +78,6 @@ def test_describe_tells_sums_and_size(hooks: Hooks) -> None:
 
 def test_describe_says_that_a_script_went(hooks: Hooks) -> None:
     path = hooks.add(START, "50_a", "exit 0")
-    (found,) = folders.find_all([hooks.root])
+    (found,) = folders.find_all([hooks.root], POINTS)
     path.unlink()
     assert "cannot be read" in folders.describe(found).refused

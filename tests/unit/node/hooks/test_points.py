@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import node
-from node.hooks.points import POINTS, Payload
-from node.model.hooks import HookPoint
+from node.hooks.points import POINTS
+from node.model.hooks import HookPoint, Payload
 
 _PRODUCT = Path(node.__file__).parent
 _TABLES = ("hooks/points.py", "model/hooks.py")
