@@ -46,11 +46,16 @@ from aggregator.fleet import following, handout, reach
 from aggregator.fleet.hook_rules import HookRules
 from aggregator.fleet.term import Leadership
 from aggregator.fleet.upkeep import Upkeep
+from aggregator.hooks import center, endings, points
+from aggregator.hooks.center import CenterHooks
+from aggregator.hooks.deeds import Deed, Ending
 from aggregator.registry import Registry
 from aggregator.services import Services
 from node import log, signals
 from node.clock import SystemClock
 from node.errors import NotFound
+from node.hooks import runner
+from node.hooks.runner import Runner
 from node.http import face, front, refusals, serving
 from node.model.fleet import AggregatorAddress
 from node.model.ids import NodeId, VmId
@@ -104,6 +109,13 @@ class Aggregator:
             config.admission_port,
             self.authority.key_fingerprint(),
         )
+        self.center_hooks = CenterHooks(
+            self._runner(),
+            self.database.records(center.COLLECTION),
+            self.events,
+            self._how_ended,
+            self.clock,
+        )
         self.hook_rules = HookRules(self.database, self.events)
         self.registry = self._registry()
         self.hook_rules.on_change(self.registry.tell_anew)
@@ -112,7 +124,8 @@ class Aggregator:
         self.registry.on_change(self._show_members)
         self.executor = Executor(lambda each: self.calls.node(self.registry, each))
         self.orders = Orders(
-            self.database, self.mirror, self.events, self.executor, self.clock
+            *(self.database, self.mirror, self.events, self.executor, self.clock),
+            gate=self.center_hooks.ask,
         )
         self.front = front.Front(self.run_folder, lambda: self._nginx(pki))
         self.registry.on_revoked(self._refresh_front)
@@ -160,6 +173,24 @@ class Aggregator:
             call=self.calls.member,
             certificate_days=self.config.node_certificate_days,
             rules=self.hook_rules.of_fleet,
+            around=self.center_hooks.around,
+        )
+
+    def _how_ended(self, deed: Deed) -> Ending | None:
+        view, is_member = self.mirror.view, self.registry.is_member
+        return endings.of(deed, self.orders.book, view, is_member)
+
+    def _runner(self) -> Runner:
+        """Return what runs our own hooks; BadOption."""
+        config = self.config
+        user, folder = runner.user(config.hook_user), Path(config.hook_folder)
+        return Runner(
+            points.POINTS,
+            lambda: (folder,),
+            self.run_folder / "hooks",
+            runner.confine(config.hook_cgroup, user),
+            user,
+            runner.timeouts(config.hook_timeouts, points.POINTS),
         )
 
     def _services(self) -> Services:
@@ -180,6 +211,7 @@ class Aggregator:
             Transfers(lambda: self.mirror.view, self._client),
             self.hook_rules,
             HookBundles(self.registry, self.hook_rules, self._client),
+            self.center_hooks,
         )
 
     def _background(self) -> tuple[Part, ...]:
@@ -201,6 +233,7 @@ class Aggregator:
         )
         parts: tuple[Part, ...] = (
             self.mirror,
+            self.center_hooks,
             Loop(self.orders.dispatch, self.mirror, self.clock),
             PoolKeeper(
                 self.orders.book,

@@ -28,6 +28,12 @@ class Config:
     does_discover: bool = option(True, "yes|no", "browse for nodes with Avahi")
     people_threads: int = option(8, "count", "requests of people served at once")
     ingest_threads: int = option(8, "count", "pushes of nodes served at once")
+    hook_folder: str = option(
+        "/etc/skerry/center-hooks", "path", "scripts before and after what it does"
+    )
+    hook_user: str = option("36:36", "uid:gid", "who runs them")
+    hook_timeouts: str = option("", "point=s,…", "other times than a point gives them")
+    hook_cgroup: str = option("skerry-center-hooks", "name", "of what they run in")
     log_level: str = option("INFO", "DEBUG|INFO|WARNING", "how much is logged")
 
 

@@ -7,8 +7,8 @@ A member is a record; candidates are only remembered. Nothing that a node says
 counts until its fingerprint was compared by an administrator, or its token by us.
 """
 
+import contextlib
 import logging
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,15 @@ from typing import Final, Protocol
 
 from aggregator import authority, db
 from aggregator.federation import events
-from aggregator.fleet import candidates, members, reach, roster, term, tokens
+from aggregator.fleet import (
+    candidates,
+    introductions,
+    members,
+    reach,
+    roster,
+    term,
+    tokens,
+)
 from aggregator.fleet.addresses import BadAddress, parse_address
 from aggregator.fleet.candidates import Candidate, Sighting
 from aggregator.fleet.members import ADMISSION_PORT, Member
@@ -53,8 +61,6 @@ log = logging.getLogger(__name__)
 
 # Anybody on the network can announce nodes; real fleets stay far below.
 CANDIDATES_MAX: Final = 5000
-NAME_BYTES_MAX: Final = 255  # of a node's name, as of all names
-_NODE_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Whoever loses a race for a record reads it again; more losses than this are a bug.
 _TRIES: Final = 5
 
@@ -77,18 +83,6 @@ class IdentityChanged(Conflict):
         "If it was reinstalled, remove it and admit it anew; "
         "if not, find out who answers there."
     )
-
-
-class WrongNode(Conflict):
-    """What answers is not the node that was meant, or no node at all."""
-
-    code = "wrong_node"
-    remedy = "Check the address, and the node's id and name on its console."
-
-
-class NameTaken(Conflict):
-    code = "name_taken"
-    remedy = "Give the node another name in its configuration, then admit it."
 
 
 class OtherFleet(Conflict):
@@ -114,6 +108,12 @@ class Origin(Protocol):
 
     @property
     def correlation_id(self) -> CorrelationId: ...
+
+
+# Asks scripts about what is done with a node, for whom; and tells them how it ended.
+Around = Callable[
+    [str, Member, str, CorrelationId | None], contextlib.AbstractContextManager[None]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,10 @@ class Registry:
         call: Callable[[Member], reach.MemberNode],
         certificate_days: float,
         rules: Callable[[], FleetRules] = FleetRules,
+        around: Around = lambda *_: contextlib.nullcontext(),
     ) -> None:
         """Load the members; `call` returns the API of a member."""
+        self._around = around
         self._members = database.records("member")
         self._revoked = database.records("certificate")
         self._tokens = tokens.Tokens(database.records("token"), clock)
@@ -280,24 +282,8 @@ class Registry:
         member = self.member(node_id)
         if member is None:
             raise NoSuchMember(f"no node {node_id} is a member")
-        self._release(member, is_forced=is_forced)
-        for certificate in member.certificates:
-            body = {"node_id": node_id, "revoked_at": self._now()}
-            body["expires_at"] = certificate.expires_at
-            self._revoked.put(certificate.serial, body)
-        self._members.delete(node_id)
-        with self._lock:
-            self._known.pop(node_id, None)
-            self._told.pop(node_id, None)
-        self._write_revoked()
-        self._events.record(
-            "node_removed",
-            node_id=node_id,
-            user=origin.user,
-            correlation_id=origin.correlation_id,
-            node=member.name,
-        )
-        self._notify()
+        with self._around("node_remove", member, origin.user, origin.correlation_id):
+            self._remove(member, origin, is_forced=is_forced)
 
     def make_token(self, lifetime_s: float, origin: Origin) -> Token:
         """Return a token with which one node may enrol by itself."""
@@ -338,8 +324,9 @@ class Registry:
         fingerprint = pki.parse_fingerprint(request.fingerprint)
         admitted_by = f"token {enrolment.token_id}"
         member = self._new_member(request, address, admitted_by, fingerprint)
-        certificate = self._issue(request.csr, member)
-        self._keep_new(member, certificate, None)
+        with self._around("node_admit", member, admitted_by, None):
+            certificate = self._issue(request.csr, member)
+            self._keep_new(member, certificate, None)
         return self._admission(certificate)
 
     def renew(self, renewal: Renewal) -> RenewedCertificate:
@@ -460,30 +447,43 @@ class Registry:
                 f"node {request.name} belongs to another fleet", node=request.name
             )
         member = self._new_member(request, address, origin.user, pin)
-        certificate = self._issue(request.csr, member)
-        doorstep.admit(self._admission(certificate))
-        return self._keep_new(member, certificate, origin)
+        with self._around("node_admit", member, origin.user, origin.correlation_id):
+            certificate = self._issue(request.csr, member)
+            doorstep.admit(self._admission(certificate))
+            return self._keep_new(member, certificate, origin)
+
+    def _remove(self, member: Member, origin: Origin, *, is_forced: bool) -> None:
+        node_id = member.node_id
+        self._release(member, is_forced=is_forced)
+        for certificate in member.certificates:
+            body = {"node_id": node_id, "revoked_at": self._now()}
+            body["expires_at"] = certificate.expires_at
+            self._revoked.put(certificate.serial, body)
+        self._members.delete(node_id)
+        with self._lock:
+            self._known.pop(node_id, None)
+            self._told.pop(node_id, None)
+        self._write_revoked()
+        self._events.record(
+            "node_removed",
+            node_id=node_id,
+            user=origin.user,
+            correlation_id=origin.correlation_id,
+            node=member.name,
+        )
+        self._notify()
 
     def _check_request(
         self, request: AdmissionRequest, address: str, expected: NodeId | None
     ) -> None:
         """Refuse a request that is not about the node, or shows another key."""
+        introductions.check(request, address, expected)
         node_id, name = request.node_id, request.name
-        if not _NODE_ID.fullmatch(node_id):
-            raise WrongNode(f"{node_id[:80]!r} is no node id")
-        if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
-            raise WrongNode("the node's name is empty or too long")
-        if expected is not None and node_id != expected:
-            raise WrongNode(f"at {address} is node {node_id}, not {expected}")
-        if pki.request_name(request.csr) != node_id:
-            raise WrongNode("the node's signing request is for another node")
         member = self.member(node_id)
         key = pki.request_key_fingerprint(request.csr)
         if member is not None and member.key_fingerprint != key:
             raise self._identity_changed(node_id, name, address)
-        for other in self.members():
-            if other.node_id != node_id and other.name.casefold() == name.casefold():
-                raise NameTaken(f"another node is called {name}", node=name)
+        introductions.check_name(node_id, name, self.members())
 
     def _new_member(
         self,

@@ -13,6 +13,7 @@ from aggregator.federation.events import EventLog
 from aggregator.federation.mirror import Mirror
 from aggregator.fleet.hook_rules import HookRules
 from aggregator.fleet.term import Leadership
+from aggregator.hooks.center import CenterHooks
 from aggregator.registry import Registry
 from node.clock import Clock
 from node.http.client import NodeClient
@@ -37,3 +38,4 @@ class Services:
     transfers: Transfers
     hook_rules: HookRules
     hook_bundles: HookBundles
+    center_hooks: CenterHooks

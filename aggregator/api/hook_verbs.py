@@ -3,6 +3,7 @@
 from aggregator.api import hook_model as model
 from aggregator.api.model import FleetHooks
 from aggregator.api.table import act, read
+from node.model.hooks import HookList
 from node.model.verbs import ActionGroup, Object, Verb
 
 HOOK_LIST = read(
@@ -10,6 +11,12 @@ HOOK_LIST = read(
     "/v1/hooks",
     "List the hooks of all nodes, and where they differ.",
     FleetHooks,
+)
+CENTER_HOOK_LIST = read(
+    "center_hook_list",
+    "/v1/hooks/center",
+    "List the aggregator's own hooks, and the points at which they run.",
+    HookList,
 )
 HOOK_RULES = read(
     "hook_rules",

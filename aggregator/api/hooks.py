@@ -43,6 +43,7 @@ def blueprint(services: Services) -> flask.Blueprint:
 
     for verb, handler in (
         (verbs.HOOK_LIST, hook_list),
+        (verbs.CENTER_HOOK_LIST, services.center_hooks.list),
         (verbs.HOOK_RULES, show),
         (verbs.HOOK_KEY_ADD, add_key),
         (verbs.HOOK_KEY_REMOVE, remove_key),

@@ -34,6 +34,7 @@ from node import wire
 from node.errors import Denied, Invalid
 from node.http.client import DEADLINE_S, TlsTransport, VerbClient
 from node.model.exports import ExportVm
+from node.model.hooks import HookList
 from node.model.ids import (
     DiskId,
     NodeId,
@@ -143,6 +144,9 @@ class FleetClient(VerbClient):
 
     def hook_list(self) -> model.FleetHooks:
         return self.call(hook_verbs.HOOK_LIST, model.FleetHooks)
+
+    def center_hook_list(self) -> HookList:
+        return self.call(hook_verbs.CENTER_HOOK_LIST, HookList)
 
     def hook_rules(self) -> hook_model.HookRulesReply:
         return self.call(hook_verbs.HOOK_RULES, hook_model.HookRulesReply)

@@ -6,7 +6,7 @@ import click
 
 from aggregator.api import hook_model as model
 from aggregator.cli.context import Context, pass_context
-from node.commands import terminal
+from node.commands import hook_text, terminal
 from node.model.ids import NodeId
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -17,7 +17,7 @@ _NODES = click.option(
 
 @click.group("hook")
 def hook() -> None:
-    """Look after hooks: bundles of scripts, who may sign them, how strict nodes are."""
+    """Look after hooks: bundles of scripts, who may sign them; those of the center."""
 
 
 @hook.command("rules")
@@ -74,6 +74,27 @@ def hook_remove(context: Context, name: str, names: tuple[str, ...]) -> None:
     """Remove the bundle NAME."""
     request = model.RemoveBundle(name, _find(context, names))
     _tell(context, context.client.hook_remove(request))
+
+
+@hook.group("center")
+def center() -> None:
+    """Look at the aggregator's own hooks: scripts before and after what it does."""
+
+
+@center.command("list")
+@pass_context
+def center_list(context: Context) -> None:
+    """List the scripts on the aggregator, in the order in which they run."""
+    reply = context.client.center_hook_list()
+    context.show(reply, lambda: hook_text.scripts(reply))
+
+
+@center.command("points")
+@pass_context
+def center_points(context: Context) -> None:
+    """List the points, and what their scripts can do."""
+    reply = context.client.center_hook_list()
+    context.show(reply.points, lambda: hook_text.points(reply.points))
 
 
 def _find(context: Context, names: tuple[str, ...]) -> tuple[NodeId, ...]:

@@ -1,6 +1,7 @@
 """Send recorded orders to their nodes, and write down what comes back.
 
-Every send is counted on disk before it happens. A refusal of a first send
+Before its first send, whoever may forbid an order is asked. Every send is counted on
+disk before it happens. A refusal of a first send
 means that nothing was made: then a creation may go to another node, once.
 After silence it may not: the node may have acted. What is deleted was made: its
 creation is not sent again, and is no longer open.
@@ -10,6 +11,7 @@ the pool says so, or ends its job so: that is no failure, the next one is asked.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -29,7 +31,7 @@ from aggregator.control.founding import Founding
 from aggregator.control.order import Entry
 from aggregator.control.placing import Placing
 from aggregator.federation.events import EventLog
-from aggregator.federation.view import NodeView, Viewer
+from aggregator.federation.view import NodeView, View, Viewer
 from aggregator.fleet.pools import Pools
 from node import clock as clocks
 from node.clock import Clock
@@ -63,6 +65,17 @@ _ENDING: Final = frozenset(
 )
 
 
+Answer = Callable[[Error | None], None]
+# Asks whether an order may be sent, and answers later; False: nobody is asked. Asked
+# again before the answer, it is the same question. See `aggregator.hooks.center`.
+Gate = Callable[[Entry, View, Answer], bool]
+
+
+def open_gate(entry: Entry, view: View, answer: Answer) -> bool:
+    """Ask nobody."""
+    return False
+
+
 class Dispatch:
     def __init__(
         self,
@@ -73,7 +86,9 @@ class Dispatch:
         placing: Placing,
         pools: Pools,
         clock: Clock,
+        gate: Gate = open_gate,
     ) -> None:
+        self._gate = gate
         self._pools = pools
         self._founding = Founding(pools, clock)
         self._book = book
@@ -211,9 +226,34 @@ class Dispatch:
             ):
                 self.settle(order_id, outcome)
 
+    def _permit(self, order_id: JobId, error: Error | None) -> None:
+        """Send an order that scripts were asked about; end it if they forbid it."""
+        with self._book.changed:
+            entry = self._book.entry(order_id)
+            if entry.is_ended or entry.is_permitted:
+                return
+            if error is not None:
+                self._refuse(entry, error)
+                return
+            permitted = order.permit(entry)
+            node = self._viewer.view.nodes.get(entry.action.node_id)
+            if node is None:
+                self._book.put(permitted)
+            else:
+                self._send(permitted, node)
+
     def _send(self, entry: Entry, node: NodeView) -> None:
+        order_id = entry.order.order_id
+        if not entry.is_permitted:
+            asked = self._gate(
+                *(entry, self._viewer.view, lambda why: self._permit(order_id, why))
+            )
+            if asked:
+                self._be_busy(order_id, _SOON_S)
+                self._book.put(order.await_permission(entry))
+                return
+            entry = order.permit(entry)
         sent = self._book.put(order.count_send(entry))
-        order_id = sent.order.order_id
         self._be_busy(order_id, _LOST_S)
         try:
             self._executor.send(

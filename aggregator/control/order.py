@@ -65,6 +65,7 @@ class Entry:
     plan: Plan | None = None  # None: one action is all
     is_step_done: bool = False  # its action is done, and the next not chosen yet
     moves: int = 0  # how often another manager, or a new term of it, was asked
+    is_permitted: bool = False  # nothing forbids it: it may be sent
 
     @property
     def is_ended(self) -> bool:
@@ -94,6 +95,16 @@ def record(
         object_id=actions.object_of(action),
     )
     return Entry(order, action, is_pinned=is_pinned, plan=plan)
+
+
+def await_permission(entry: Entry) -> Entry:
+    """Return the entry while scripts are asked whether it may be sent."""
+    return wait_for_node(entry, "scripts are asked")
+
+
+def permit(entry: Entry) -> Entry:
+    """Return the entry once nothing forbids it."""
+    return replace(entry, order=replace(entry.order, step=""), is_permitted=True)
 
 
 def count_send(entry: Entry) -> Entry:
@@ -239,6 +250,7 @@ def to_body(entry: Entry) -> Json:
         "plan": wire.to_json(entry.plan),
         "is_step_done": entry.is_step_done,
         "moves": entry.moves,
+        "is_permitted": entry.is_permitted,
     }
 
 
@@ -256,6 +268,7 @@ def from_body(body: Json) -> Entry:
         None if plan is None else wire.from_json(Plan, plan, strict=False),
         body.get("is_step_done", False),
         body.get("moves", 0),
+        body.get("is_permitted", True),  # of an older one, which asked nobody
     )
 
 

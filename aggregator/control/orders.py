@@ -24,7 +24,7 @@ from aggregator.control import (
 )
 from aggregator.control.actions import Action, StorageAction
 from aggregator.control.book import Book
-from aggregator.control.dispatch import Dispatch
+from aggregator.control.dispatch import Dispatch, Gate, open_gate
 from aggregator.control.execute import Carrier
 from aggregator.control.order import Entry, Order, Origin
 from aggregator.control.placing import Placing
@@ -88,7 +88,9 @@ class Orders:
         executor: Carrier,
         clock: Clock,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        gate: Gate = open_gate,
     ) -> None:
+        """`gate` is asked whether an order may be sent."""
         self._viewer = viewer
         self._events = events
         self._clock = clock
@@ -99,7 +101,8 @@ class Orders:
         self.profiles = DiskProfiles(database)
         self.properties = Properties(database)
         self.dispatch = Dispatch(
-            self.book, viewer, events, executor, self._placing, self.pools, clock
+            *(self.book, viewer, events, executor, self._placing, self.pools, clock),
+            gate,
         )
         self.storage = StorageOrders(
             *(self.book, self.dispatch, viewer, self.pools, self.profiles, clock),

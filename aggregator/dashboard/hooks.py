@@ -36,6 +36,7 @@ def show(pages: Pages, visit: Visit) -> flask.Response:
         bundles=sorted(_bundles(view).items(), key=lambda each: each[0].name),
         keys=keys,
         names={each.key_id: each.name for each in keys},
+        center=pages.services.center_hooks.list(),
         is_strict=pages.services.hook_rules.is_strict(),
     )
 

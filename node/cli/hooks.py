@@ -6,12 +6,11 @@ from pathlib import Path, PurePosixPath
 import click
 
 from node.cli.context import Context, pass_context
-from node.commands import terminal
+from node.commands import hook_text, terminal
 from node.errors import Invalid
 from node.model.hooks import (
     HookBundle,
     HookPoint,
-    HookScript,
     HookTrial,
     InstallHooks,
     RemoveHooks,
@@ -35,7 +34,7 @@ def hooks() -> None:
 def hook_list(context: Context) -> None:
     """List the scripts on this node, in the order in which they run."""
     reply = context.client.hook_list()
-    context.show(reply, lambda: _scripts(reply.scripts, reply.folders))
+    context.show(reply, lambda: hook_text.scripts(reply))
 
 
 @hooks.command("points")
@@ -43,19 +42,7 @@ def hook_list(context: Context) -> None:
 def hook_points(context: Context) -> None:
     """List the points, and what their scripts can do."""
     reply = context.client.hook_list()
-    headers = ("POINT", "PAYLOAD", "MAY ABORT", "EDITS COUNT", "TIMEOUT", "WAITS FOR")
-    cells = [
-        (
-            each.point,
-            each.payload,
-            "yes" if each.may_abort else "",
-            "yes" if each.counts else "",
-            f"{each.timeout_s:g} s",
-            each.waits_for,
-        )
-        for each in reply.points
-    ]
-    context.show(reply.points, lambda: terminal.table(headers, cells))
+    context.show(reply.points, lambda: hook_text.points(reply.points))
 
 
 _VM = click.option("--vm", help="What the point is about.")
@@ -176,17 +163,6 @@ def _property(word: str) -> CustomProperty:
     if not name or not is_set:
         raise BadProperty(f"{word!r} is no property")
     return CustomProperty(name, value)
-
-
-def _scripts(scripts: tuple[HookScript, ...], folders: tuple[str, ...]) -> str:
-    if not scripts:
-        return "There are no hooks in " + " or ".join(folders) + "."
-    headers = ("POINT", "SCRIPT", "SIZE", "SHA-256", "DOES NOT RUN")
-    cells = [
-        (each.point, each.name, str(each.size_bytes), each.sha256[:16], each.refused)
-        for each in scripts
-    ]
-    return terminal.table(headers, cells)
 
 
 def _bundles(bundles: tuple[HookBundle, ...]) -> str:

@@ -20,7 +20,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -38,6 +38,7 @@ from node.model.hooks import (
     Point,
     PointFacts,
 )
+from node.model.options import BadOption
 from node.system.confined import Bounds, Confinement, Ended, User
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class HookFailed(Conflict):
     """A script forbids what was about to be done, or could not say that it may."""
 
     code = "hook_failed"
-    remedy = "See what the script says; `skerry-node hooks test` runs it alone."
+    remedy = "Do what the script asks for, or mend the script."
 
 
 class Confine(Protocol):
@@ -321,6 +322,25 @@ def make_folder(path: Path, mode: int) -> Path:
 def confine(group: str, user: User | None) -> Confinement:
     """Return what runs scripts as a user, in cgroups below one of that name."""
     return Confinement(group, user)
+
+
+def user(text: str) -> User:
+    """Return who runs scripts, from an option; BadOption. Pure."""
+    uid, _, gid = text.partition(":")
+    if not (uid.isdecimal() and gid.isdecimal()):
+        raise BadOption(f"hook_user: {text!r} is not uid:gid in figures")
+    return User(int(uid), int(gid))
+
+
+def timeouts(text: str, points: Container[str]) -> Mapping[str, float]:
+    """Return other deadlines than a table's, from an option; BadOption. Pure."""
+    found: dict[str, float] = {}
+    for each in filter(None, text.replace(" ", "").split(",")):
+        point, _, seconds = each.partition("=")
+        if point not in points or not seconds.replace(".", "", 1).isdecimal():
+            raise BadOption(f"hook_timeouts: {each!r} is not point=seconds")
+        found[point] = float(seconds)
+    return found
 
 
 def explain(ended: Ended, bounds: Bounds) -> str:

@@ -205,6 +205,23 @@ _TABLE = (
     _normal("hook_key_removed", "Key {name} may sign bundles of hooks no more."),
     _normal("hooks_strict", "VMs that libvirt's schema dislikes do not start."),
     _normal("hooks_lenient", "VMs that libvirt's schema dislikes start, and warn."),
+    _normal("center_hook_said", "Center hook {script} ({point}) of {name}: {detail}"),
+    _warning(
+        "center_hook_failed",
+        "Center hook {script} ({point}) of {name} failed: {detail}",
+        "Do what the script asks for, or mend it on the aggregator.",
+    ),
+    _warning(
+        "center_hook_refused",
+        "Center hook {script} ({point}) does not run for {name}: {detail}",
+        "Put the script right on the aggregator.",
+    ),
+    _error(
+        "center_hooks_full",
+        "Center hooks are not told how {action} of {name} ends: too much waits for "
+        "them.",
+        "See which script after_… takes so long, and mend it.",
+    ),
     _normal("node_candidate", "Node {node} at {address} waits for admission.", 42),
     _normal("node_admitted", "Node {node} was admitted.", 42),
     _normal("node_removed", "Node {node} was removed from the fleet.", 44),

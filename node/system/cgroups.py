@@ -117,13 +117,15 @@ def make(parent: str, name: str, caps: Caps) -> Group:
 
 
 def clear(parent: str, timeout_s: float) -> None:
-    """End and remove what an earlier process of ours has left below a group."""
+    """End and remove what an earlier process of ours has left in a group."""
     for hierarchy in _hierarchies():
+        above = hierarchy / parent
         with contextlib.suppress(OSError):
-            for folder in [e for e in (hierarchy / parent).iterdir() if e.is_dir()]:
+            for folder in [e for e in above.iterdir() if e.is_dir()]:
                 left = Group((folder,))
                 left.kill(timeout_s)
                 left.remove(timeout_s)
+            above.rmdir()
 
 
 def find_hierarchy() -> Path:

@@ -29,6 +29,7 @@ from aggregator.fleet.hook_rules import HookRules
 from aggregator.fleet.pools import Pools
 from aggregator.fleet.properties import Properties
 from aggregator.fleet.term import Leadership
+from aggregator.hooks.center import CenterHooks
 from aggregator.registry import Candidate, Member, Registry, Token
 from aggregator.scheduling.place import Placement, Verdict
 from aggregator.services import Services
@@ -87,6 +88,7 @@ from node.model.vm import (
 from node.units import GiB
 from node.vm.definition import with_properties
 from tests.fakes import storage_orders
+from tests.fakes.center_hooks import FakeCenterHooks
 from tests.fakes.clock import FakeClock
 from tests.fakes.storage_orders import FakeStorageNode, FakeStorageOrders
 
@@ -770,6 +772,7 @@ class Fleet:
     node: FakeStorageNode = field(default_factory=FakeStorageNode)  # every node
     bundles: dict[NodeId, dict[str, str]] = field(default_factory=dict)
     hook_rules: HookRules = field(init=False)
+    center_hooks: FakeCenterHooks = field(default_factory=FakeCenterHooks)
     services: Services = field(init=False)
 
     def __post_init__(self) -> None:
@@ -801,6 +804,7 @@ class Fleet:
                 self.hook_rules,
                 lambda node_id: cast(NodeClient, FakeHookNode(node_id, self.bundles)),
             ),
+            center_hooks=cast(CenterHooks, self.center_hooks),
         )
 
 

@@ -1,5 +1,6 @@
 """Nodes from found to removed, and everybody who is not let in."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from aggregator import authority, db, registry
 from aggregator.federation import events
-from aggregator.fleet import founding, term, tokens
+from aggregator.fleet import founding, introductions, term, tokens
+from aggregator.fleet.members import Member
 from node import pki
 from node.errors import Conflict
 from node.http import client
@@ -43,6 +45,8 @@ class Fleet:
     street: Street = field(default_factory=Street)
     changes: list[str] = field(default_factory=list)
     revocations: list[str] = field(default_factory=list)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)  # scripts
+    forbidden: set[str] = field(default_factory=set)  # what scripts forbid
     database: db.Database = field(init=False)
     leadership: term.Leadership = field(init=False)
     ca: authority.Authority = field(init=False)
@@ -71,10 +75,21 @@ class Fleet:
             reach=self.street.knock,
             call=lambda member: self.street.nodes[member.address],
             certificate_days=certificate_days,
+            around=self.around,
         )
         made.on_change(lambda: self.changes.append("changed"))
         made.on_revoked(lambda: self.revocations.append("revoked"))
         return made
+
+    @contextlib.contextmanager
+    def around(
+        self, action: str, member: Member, user: str, correlation: CorrelationId | None
+    ) -> Iterator[None]:
+        if action in self.forbidden:
+            raise Conflict("a script says no")
+        self.asked.append((action, member.name, user))
+        yield
+        self.asked.append(("done", member.name, user))
 
     def codes(self) -> list[str]:
         return [event.code for event in reversed(self.log.list())]
@@ -194,6 +209,33 @@ def test_admit_makes_a_candidate_a_member_for_good(
     assert names == {ADDRESS, NODE_ID, "n1"}
 
 
+def test_scripts_are_asked_before_a_node_comes_or_goes(
+    fleet: Fleet, node: FakeNode
+) -> None:
+    nodes = fleet.registry()
+    nodes.admit_address(ADDRESS, node.fingerprint, ADMIN)
+    nodes.remove(NODE_ID, ADMIN)
+    about = (node.name, ADMIN.user)
+    expected = [("node_admit", *about), ("done", *about)]
+    assert fleet.asked == [*expected, ("node_remove", *about), ("done", *about)]
+
+
+def test_scripts_may_forbid_that_a_node_comes_or_goes(
+    fleet: Fleet, node: FakeNode
+) -> None:
+    nodes = fleet.registry()
+    fleet.forbidden = {"node_admit"}
+    with pytest.raises(Conflict, match="a script says no"):
+        nodes.admit_address(ADDRESS, node.fingerprint, ADMIN)
+    assert node.admission is None
+    assert nodes.members() == ()
+    fleet.forbidden = {"node_remove"}
+    nodes.admit_address(ADDRESS, node.fingerprint, ADMIN)
+    with pytest.raises(Conflict, match="a script says no"):
+        nodes.remove(NODE_ID, ADMIN)
+    assert nodes.is_member(NODE_ID)
+
+
 def test_admit_answers_the_same_when_asked_twice(fleet: Fleet, node: FakeNode) -> None:
     nodes = fleet.registry()
     nodes.see(sighting(node))
@@ -231,7 +273,7 @@ def test_admit_refuses_another_node_at_the_address(
 ) -> None:
     nodes = fleet.registry()
     nodes.see(replace(sighting(node), node_id=OTHER_ID))
-    with pytest.raises(registry.WrongNode):
+    with pytest.raises(introductions.WrongNode):
         nodes.admit(OTHER_ID, node.fingerprint, ADMIN)
 
 
@@ -265,7 +307,7 @@ def test_admit_refuses_a_name_that_another_node_has(
     nodes = fleet.registry()
     nodes.admit_address(ADDRESS, node.fingerprint, ADMIN)
     fleet.street.nodes["10.0.0.2"] = FakeNode(node_id=OTHER_ID, name="N1")
-    with pytest.raises(registry.NameTaken):
+    with pytest.raises(introductions.NameTaken):
         nodes.admit_address("10.0.0.2", node.fingerprint, ADMIN)
 
 

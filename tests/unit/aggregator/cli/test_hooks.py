@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.api.hook_verbs import VERBS
 from node import hook_bundle
+from tests.fakes import center_hooks
 from tests.fakes import services as fakes
 from tests.unit.aggregator.cli import shell
 from tests.unit.aggregator.cli.shell import Desk
@@ -17,6 +18,7 @@ KEY_ID = hook_bundle.key_id(KEY.public_key())
 # What is there when each command begins: key site, and bundle glue on all nodes.
 COMMANDS = {
     "hook_list": "node hooks",
+    "center_hook_list": "hook center list",
     "hook_rules": "hook rules",
     "hook_key_add": "hook add-key site {key}",
     "hook_key_remove": "hook remove-key site",
@@ -72,6 +74,24 @@ def test_rules_show_keys(place: Place) -> None:
     assert "start, and warn" in text
     assert text.splitlines()[-1].split() == ["site", KEY_ID]
     assert "do not start" in place.desk.ok("hook", "strict", "on").text
+
+
+def test_center_hooks_are_listed(place: Place) -> None:
+    text = place.desk.ok("hook", "center", "list").text
+    assert text.strip() == f"There are no hooks in {center_hooks.FOLDER}."
+    refused = center_hooks.script("after_vm_stop", "60_b", "anybody may write to it")
+    made = (center_hooks.script("before_vm_start", "50_a"), refused)
+    place.desk.fleet.center_hooks.scripts = made
+    first, second = place.desk.ok("hook", "center", "list").text.splitlines()[1:]
+    assert first.split()[:2] == ["before_vm_start", "50_a"]
+    assert second.endswith("anybody may write to it")
+
+
+def test_center_points_are_listed(place: Place) -> None:
+    lines = place.desk.ok("hook", "center", "points").text.splitlines()
+    shown = {words[0]: words[1:] for words in map(str.split, lines)}
+    assert shown["before_vm_start"] == ["json", "yes", "60", "s"]
+    assert shown["after_node_fence_fail"] == ["json", "60", "s", "fencing"]
 
 
 def test_bundle_is_on_all_nodes_or_on_some(place: Place) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from aggregator import db
+from aggregator.control.dispatch import Gate, open_gate
 from aggregator.control.loop import Loop
 from aggregator.control.orders import Orders, Origin
 from aggregator.federation import apply
@@ -65,8 +66,13 @@ class Parts:
             InlineExecutor(lambda node: self.nodes[node.node_id]),
             self.clock,
             lambda: str(UUID(int=(1 << 70) + next(self._ids))),
+            self.gate(),
         )
         self.loop = Loop(self.orders.dispatch, self.viewer, self.clock)
+
+    def gate(self) -> Gate:
+        """Return who is asked whether orders may be sent."""
+        return open_gate
 
     def restart(self) -> None:
         self.database.close()

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node import hook_bundle
 from node.model.hooks import HookBundle, HookReport
+from tests.fakes import center_hooks
 from tests.fakes import services as fakes
 from tests.unit.aggregator.dashboard import browsers
 from tests.unit.aggregator.dashboard.browsers import Browser
@@ -110,3 +111,12 @@ def test_node_shows_what_its_hooks_tell(browser: Browser) -> None:
     facts = replace(oak.facts, reported=(HookReport("rack", "<b7>"),))
     browser.fleet.mirror.put_node(replace(oak, facts=facts))
     assert "&lt;b7&gt;" in browser.get(f"/ui/nodes/{fakes.OAK}")
+
+
+def test_center_hooks_are_shown(browser: Browser) -> None:
+    assert center_hooks.FOLDER in browser.get(PAGE)
+    refused = center_hooks.script("before_vm_start", "50_<i>", "chmod o-w")
+    browser.fleet.center_hooks.scripts = (refused,)
+    page = browser.get(PAGE)
+    assert "50_&lt;i&gt;" in page
+    assert "chmod o-w" in page

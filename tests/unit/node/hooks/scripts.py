@@ -1,5 +1,6 @@
 """Folders of hooks with scripts in them, and what runs those."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from node.hooks.runner import Runner
 from node.model.hooks import HookPoint
 
 DOMAIN = b"<domain><name>a</name></domain>"
-GROUP = "skerry-test-hooks"
+GROUP = f"skerry-test-hooks-{os.getpid()}"  # others may run the same tests
 
 
 class Hooks:

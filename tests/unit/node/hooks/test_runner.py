@@ -10,7 +10,7 @@ import pytest
 from node.hooks.runner import HookFailed, Occasion, Outcome
 from node.model.hooks import HookPoint
 from node.system import cgroups
-from tests.unit.node.hooks.scripts import DOMAIN, Hooks
+from tests.unit.node.hooks.scripts import DOMAIN, GROUP, Hooks
 
 START = HookPoint.BEFORE_VM_START
 AFTER = HookPoint.AFTER_VM_START
@@ -188,12 +188,12 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _forking(script: bytes = b"before_vm_start/a") -> int:
+def _running(script: Path) -> int:
     """Return how many processes run a script."""
     found = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            found += script in path.read_bytes()
+            found += os.fsencode(script) in path.read_bytes()
     return found
 
 
@@ -216,9 +216,9 @@ def test_processes_that_leave_its_session_are_ended(
 @needs_groups
 def test_processes_without_end_are_bounded(tmp_path: Path) -> None:
     hooks = Hooks(tmp_path, {START: 3.0})
-    hooks.add(START, "a", "f() { f & f; }; f 2>/dev/null; sleep 1000")
+    script = hooks.add(START, "a", "f() { f & f; }; f 2>/dev/null; sleep 1000")
     assert "a: it " in _refusal(hooks)
-    assert _forking() == 0
+    assert _running(script) == 0
 
 
 def test_memory_without_end_is_bounded(hooks: Hooks) -> None:
@@ -270,5 +270,5 @@ def test_groups_are_removed(hooks: Hooks) -> None:
     hooks.add(START, "a", "exit 0")
     _run(hooks)
     for hierarchy in cgroups._hierarchies():
-        folder = hierarchy / "skerry-test-hooks"
+        folder = hierarchy / GROUP
         assert not folder.exists() or [e for e in folder.iterdir() if e.is_dir()] == []

@@ -1,0 +1,1 @@
+"""Hooks of the aggregator itself: scripts before and after what it does."""
