@@ -22,10 +22,10 @@ class HookEditRefused(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """XML as scripts have left it."""
+    """XML, or the JSON of a disk, as scripts have left it."""
 
-    xml: str
-    # Each script that changed something, with the XML as it was after it.
+    text: str
+    # Each script that changed something, with the text as it was after it.
     edits: tuple[tuple[str, str], ...] = ()
 
 
@@ -42,8 +42,10 @@ class Hooks(Protocol):
     `more` are custom properties beside the VM's own: of the device it is about.
     """
 
-    def edit(self, point: HookPoint, vm: Vm, xml: str, more: Properties = ()) -> Edited:
-        """Let scripts change XML; HookFailed, and what is about to be done is not."""
+    def edit(
+        self, point: HookPoint, vm: Vm, text: str, more: Properties = ()
+    ) -> Edited:
+        """Let scripts change XML, or JSON; HookFailed: it is not to be done."""
 
     def ask(
         self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()

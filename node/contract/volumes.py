@@ -117,11 +117,26 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How a guest uses a disk, in libvirt's words.
+
+    cache=none: what the guest flushed is on the host's disk. A write that fails stops
+    the guest instead of telling it, so that a full file system costs time and not data.
+    What it trims is free again.
+    """
+
+    cache: str = "none"
+    on_error: str = "stop"
+    does_discard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class OpenVolume:
     """A disk that a guest may start on: what it writes to, then all beneath."""
 
     layers: tuple[Layer, ...]
     qos: DiskQos | None = None  # the disk's own limits; None: as the definition says
+    manner: Manner = Manner()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ _NETWORKS: Final = "host networking"
 _TICKETS: Final = "tickets of consoles"
 _HOST_DEVICES: Final = "host devices"
 _ONE_VM: Final = "figures that are asked of one VM"
-_DISKS: Final = "disks that are prepared"
 # Somebody waits for the answer, and asks again soon.
 _ANSWER_S: Final = 10.0
 # The service is held up at a start or stop of the whole node.
@@ -80,9 +79,7 @@ POINTS: Final[Mapping[str, Point]] = {
     HookPoint.BEFORE_NIC_HOTUNPLUG: Point(_DEVICE, may_abort=True, waits_for=_NICS),
     HookPoint.AFTER_NIC_HOTUNPLUG: Point(_DEVICE, waits_for=_NICS),
     HookPoint.AFTER_NIC_HOTUNPLUG_FAIL: Point(_DEVICE, waits_for=_NICS),
-    HookPoint.AFTER_DISK_PREPARE: Point(
-        Payload.JSON, may_abort=True, counts=True, waits_for=_DISKS
-    ),
+    HookPoint.AFTER_DISK_PREPARE: Point(Payload.JSON, may_abort=True, counts=True),
     HookPoint.BEFORE_DISK_HOTPLUG: Point(_DEVICE, may_abort=True, counts=True),
     HookPoint.AFTER_DISK_HOTPLUG: Point(_DEVICE),
     HookPoint.BEFORE_DISK_HOTUNPLUG: Point(_DEVICE, may_abort=True),

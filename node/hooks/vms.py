@@ -52,12 +52,14 @@ class VmHooks:
         self._store = store
         self._jobs = job_queue
 
-    def edit(self, point: HookPoint, vm: Vm, xml: str, more: Properties = ()) -> Edited:
-        """Let scripts change XML; HookFailed."""
+    def edit(
+        self, point: HookPoint, vm: Vm, text: str, more: Properties = ()
+    ) -> Edited:
+        """Let scripts change XML, or JSON; HookFailed."""
         assert POINTS[point].counts, point
         if not self._runner.has_scripts(point):
-            return Edited(xml)
-        outcome = self._run(point, vm, _named(vm, more), xml)
+            return Edited(text)
+        outcome = self._run(point, vm, _named(vm, more), text)
         edits = tuple((name, each.decode()) for name, each in outcome.edits)
         if edits and point is HookPoint.BEFORE_VM_START:
             self._look(vm, edits)

@@ -25,14 +25,14 @@ def edit(hooks: Hooks, vm: Vm, xml: str) -> Edited:
     """Return a domain with its cards as scripts want them; HookFailed."""
     domain = Edited(xml)
     for alias, properties in _cards(vm):
-        card = of(domain.xml, alias)
+        card = of(domain.text, alias)
         point = HookPoint.BEFORE_DEVICE_CREATE
         edited = hooks.edit(point, vm, card, properties)
         for script, after in edited.edits:
-            whole = _with(domain.xml, alias, after)
+            whole = _with(domain.text, alias, after)
             domain = replace(domain, edits=(*domain.edits, (script, whole)))
         if edited.edits:
-            domain = replace(domain, xml=_with(domain.xml, alias, edited.xml))
+            domain = replace(domain, text=_with(domain.text, alias, edited.text))
     return domain
 
 

@@ -24,7 +24,7 @@ from node.model.ids import CorrelationId, DiskId, VmId
 from node.model.properties import CustomProperty
 from node.model.vm import Disk, Vm, VmEntry, VmRun, VmSpec, VmState
 from node.system.hypervisor import DeviceMissing, Hypervisor
-from node.vm import definition, device_hooks, domxml, states
+from node.vm import definition, device_hooks, disk_hooks, domxml, states
 from node.vm.devices import disk as disk_device
 from node.vm.register import VmRegister
 
@@ -451,13 +451,14 @@ class PoolEditor:
         domain = self._hypervisor.observe(vm.spec.vm_id)
         if disk_device.alias(disk.disk_id) in domxml.disk_aliases(domain.xml):
             return  # before a restart of the agent
-        opened, own = self._volumes.open(disk), disk.custom_properties
+        own, opened = disk.custom_properties, self._volumes.open(disk)
+        opened = disk_hooks.prepare(self._hooks, vm, disk, opened)
         *others, device = domxml.plug(vm, disk, opened, domain.xml)
         edited = self._hooks.edit(HookPoint.BEFORE_DISK_HOTPLUG, vm, device, own)
-        for each in (*others, edited.xml):
+        for each in (*others, edited.text):
             self._hypervisor.attach(vm.spec.vm_id, each)
         log.info("VM %s: disk %s plugged in", vm.spec.vm_id, disk.disk_id)
-        self._hooks.tell(HookPoint.AFTER_DISK_HOTPLUG, vm, lambda: edited.xml, own)
+        self._hooks.tell(HookPoint.AFTER_DISK_HOTPLUG, vm, lambda: edited.text, own)
 
     def _unplug(self, vm: Vm, disk_id: DiskId, progress: Progress) -> None:
         vm_id, alias = vm.spec.vm_id, disk_device.alias(disk_id)

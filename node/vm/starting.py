@@ -45,7 +45,7 @@ from node.system.hypervisor import (
     Hypervisor,
     HypervisorRefused,
 )
-from node.vm import device_hooks, domxml, files, restored_xml
+from node.vm import device_hooks, disk_hooks, domxml, files, restored_xml
 from node.vm.files import VmFiles
 from node.vm.observer import Observer
 from node.vm.pausing import Pauser
@@ -227,11 +227,12 @@ class Starter:
             variables = self._find_variables(vm, version)
             memory = self._memory(vm, version, discards_memory)
             opened = open_all(self._volumes, vm.spec)
+            opened = disk_hooks.prepare_all(self._hooks, vm, opened)
             built = self._build(vm, opened, lease, variables)
             self._files.keep_domain(vm_id, built)
             domain = self._edit(vm, built, is_restored=memory is not None)
             if domain.edits:
-                self._files.keep_domain(vm_id, domain.xml)
+                self._files.keep_domain(vm_id, domain.text)
             ready = _Ready(domain, lease, version, memory)
             is_paused |= memory is not None
             if is_paused and version is not None:
@@ -373,7 +374,7 @@ class Starter:
             self._hooks.ask(HookPoint.BEFORE_VM_DEHIBERNATE, vm, lambda: built)
             return Edited(built)
         cards = device_hooks.edit(self._hooks, vm, built)
-        domain = self._hooks.edit(HookPoint.BEFORE_VM_START, vm, cards.xml)
+        domain = self._hooks.edit(HookPoint.BEFORE_VM_START, vm, cards.text)
         return replace(domain, edits=(*cards.edits, *domain.edits))
 
     def _create_domain(self, vm: Vm, ready: _Ready, *, is_paused: bool) -> None:
@@ -381,7 +382,7 @@ class Starter:
         if ready.memory is not None:
             path = str(ready.memory)
             saved = self._hypervisor.saved_xml(path)
-            fitted = restored_xml.fit(saved, ready.domain.xml)
+            fitted = restored_xml.fit(saved, ready.domain.text)
             self._hypervisor.restore(path, fitted)
             return
         try:
@@ -390,8 +391,8 @@ class Starter:
             if name == unique_name:
                 raise
             log.info("libvirt has another domain %s: it is %s", name, unique_name)
-            renamed = domxml.rename(ready.domain.xml, unique_name)
-            domain = replace(ready.domain, xml=renamed)
+            renamed = domxml.rename(ready.domain.text, unique_name)
+            domain = replace(ready.domain, text=renamed)
             self._create(domain, vm, is_paused=is_paused)
 
     def _blame(
@@ -415,7 +416,7 @@ class Starter:
 
     def _create(self, domain: Edited, vm: Vm, *, is_paused: bool) -> None:
         try:
-            self._hypervisor.create(domain.xml, is_paused=is_paused)
+            self._hypervisor.create(domain.text, is_paused=is_paused)
         except HypervisorRefused as error:
             if not domain.edits:
                 raise

@@ -16,10 +16,12 @@ class FakeHooks:
         self.on_edit: Callable[[HookPoint, str], str] = lambda point, xml: xml
         self.on_ask: Callable[[HookPoint], None] = lambda point: None
 
-    def edit(self, point: HookPoint, vm: Vm, xml: str, more: Properties = ()) -> Edited:
-        self._note(point, xml)
-        edited = self.on_edit(point, xml)
-        return Edited(edited, (("50_fake", edited),) if edited != xml else ())
+    def edit(
+        self, point: HookPoint, vm: Vm, text: str, more: Properties = ()
+    ) -> Edited:
+        self._note(point, text)
+        edited = self.on_edit(point, text)
+        return Edited(edited, (("50_fake", edited),) if edited != text else ())
 
     def ask(
         self, point: HookPoint, vm: Vm, describe: Describe, more: Properties = ()

@@ -1,9 +1,5 @@
 """Attach a disk: a block device in one file, or in a chain of them. Pure.
 
-cache=none: what the guest flushed is on the host's disk. discard=unmap: what
-it trims is free again. A write that fails stops the guest instead of telling
-it, so that a full file system costs time and not data.
-
 All layers are named with their formats, so that neither libvirt nor QEMU believes
 what a guest wrote into one.
 """
@@ -59,6 +55,7 @@ def build(
     What the guest writes to comes first, then all beneath.
     """
     top, *rest = opened.layers
+    manner = opened.manner
     qos = disk.qos if opened.qos is None else opened.qos
     result = element.make(
         "disk",
@@ -66,11 +63,12 @@ def build(
             "driver",
             name="qemu",
             type=top.disk_format,
-            cache="none",
-            error_policy="stop",
-            rerror_policy="stop",
+            cache=manner.cache,
+            error_policy=manner.on_error,
+            # of reads there is no policy for a full disk
+            rerror_policy="report" if manner.on_error == "report" else "stop",
             io="threads",
-            discard="unmap",
+            discard="unmap" if manner.does_discard else "ignore",
         ),
         _source(top),
         type="file",

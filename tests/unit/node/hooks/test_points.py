@@ -56,5 +56,4 @@ def test_points_that_wait_are_these() -> None:
         "tickets of consoles",
         "host devices",
         "figures that are asked of one VM",
-        "disks that are prepared",
     }

@@ -91,8 +91,8 @@ def test_edit_tells_who_changed_what(bench: Bench) -> None:
     bench.scripts.add(START, "c", "exit 0")
     edited = bench.hooks.edit(START, VM, XML)
     assert [script for script, _ in edited.edits] == ["a", "b"]
-    assert edited.edits[-1][1] == edited.xml
-    assert edited.xml.index("<title>a") < edited.xml.index("<title>b")
+    assert edited.edits[-1][1] == edited.text
+    assert edited.text.index("<title>a") < edited.text.index("<title>b")
 
 
 def test_failure_is_an_event_and_an_error(bench: Bench) -> None:
@@ -152,7 +152,7 @@ def test_job_fails_with_its_script(bench: Bench) -> None:
 @pytest.mark.skipif(not schema.SCHEMA.exists(), reason="libvirt's schema is not here")
 def test_edit_that_the_schema_dislikes_is_a_warning(bench: Bench) -> None:
     bench.scripts.add(START, "a", 'sed -i "s:<name>:<no/><name>:" "$_hook_domxml"')
-    assert "<no/>" in bench.hooks.edit(START, VM, XML).xml
+    assert "<no/>" in bench.hooks.edit(START, VM, XML).text
     waiting.until("the warning", bench.told, timeout_s=20.0)
     ((code, script, detail),) = bench.told()
     assert (code, script) == ("hook_edit_unusual", "a")

@@ -1,5 +1,6 @@
 """When hooks are asked and told about a VM, and what their word is worth."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,8 @@ from tests.lab import waiting
 from tests.unit.node.vm.examples import DISK, SPEC, VM_ID
 from tests.unit.node.vm.one_node import OneNode
 
-STARTED = [HookPoint.BEFORE_VM_START, HookPoint.AFTER_VM_START]
+PREPARED = HookPoint.AFTER_DISK_PREPARE
+STARTED = [PREPARED, HookPoint.BEFORE_VM_START, HookPoint.AFTER_VM_START]
 ENDED = [HookPoint.BEFORE_VM_DESTROY, HookPoint.AFTER_VM_DESTROY]
 OTHER_DISK = DiskId("d15c0000-0000-4000-8000-000000000077")
 FORCE = StopVm(manner=StopManner.FORCE)
@@ -72,6 +74,8 @@ def test_edit_keeps_its_place_under_another_name(node: OneNode) -> None:
 
 def test_hook_that_fails_keeps_a_vm_down(node: OneNode) -> None:
     def refuse(point: HookPoint, xml: str) -> str:
+        if point is PREPARED:
+            return xml
         raise HookFailed(f"{point}: 50_a: no licence")
 
     node.hooks.on_edit = refuse
@@ -82,7 +86,7 @@ def test_hook_that_fails_keeps_a_vm_down(node: OneNode) -> None:
     assert node.run.state is VmState.DOWN
     assert node.run.end is not None
     assert "no licence" in node.run.end.detail
-    _told(node, [HookPoint.BEFORE_VM_START, *ENDED])
+    _told(node, [*STARTED[:2], *ENDED])
 
 
 def test_edit_that_libvirt_refuses_names_its_script(node: OneNode) -> None:
@@ -118,7 +122,7 @@ def test_pause_and_resume_ask_and_tell(node: OneNode) -> None:
     ]
     told = node.hooks.told
     waiting.until("all", lambda: len(told) >= len(STARTED) + 4, timeout_s=10.0)
-    assert sorted(told[2:]) == sorted(points)
+    assert sorted(told[3:]) == sorted(points)
     assert told.index(points[1]) < told.index(points[3])
 
 
@@ -194,8 +198,9 @@ def test_card_is_as_its_hook_wants_it(carded: OneNode) -> None:
     (target,) = root.findall("devices/interface/target")
     assert target.get("dev") == "t"
     points = [
+        PREPARED,
         HookPoint.BEFORE_DEVICE_CREATE,
-        *STARTED,
+        *STARTED[1:],
         HookPoint.AFTER_DEVICE_CREATE,
     ]
     assert carded.hooks.told == points
@@ -235,7 +240,8 @@ def test_disk_that_is_plugged_asks_and_tells(node: OneNode) -> None:
     assert node.do("attach_disk", AttachDisk(disk)).error is None
     assert "rawio" in node.hypervisor.observe(VM_ID).xml
     assert node.do("detach_disk", DetachDisk(OTHER_DISK)).error is None
-    assert node.hooks.told[2:] == [
+    assert node.hooks.told[3:] == [
+        PREPARED,
         HookPoint.BEFORE_DISK_HOTPLUG,
         HookPoint.AFTER_DISK_HOTPLUG,
         HookPoint.BEFORE_DISK_HOTUNPLUG,
@@ -277,3 +283,69 @@ def test_shutdown_by_the_guest_tells_once(node: OneNode) -> None:
     node.start()
     node.do("stop", StopVm(manner=StopManner.GRACEFUL))
     _told(node, [*STARTED, *ENDED])
+
+
+# --- disks
+
+
+def _change(node: OneNode, **changes: object) -> None:
+    """Have a script change what it is told of a disk."""
+
+    def change(point: HookPoint, text: str) -> str:
+        return json.dumps(json.loads(text) | changes) if point is PREPARED else text
+
+    node.hooks.on_edit = change
+
+
+def test_hook_of_a_disk_is_told_what_vdsm_tells(node: OneNode) -> None:
+    node.start()
+    told = json.loads(node.hooks.seen[PREPARED])
+    assert told["imageID"] == DISK.disk_id
+    assert told["domainID"] == node.vms.show(VM_ID).vm.home
+    assert told["path"].endswith(told["volumeID"])
+    assert (told["format"], told["iface"], told["cache"]) == ("cow", "virtio", "none")
+
+
+def test_hook_of_a_disk_says_how_it_is_used(node: OneNode) -> None:
+    _change(node, cache="writeback", propagateErrors="on", discard="False", mine="x")
+    node.start()
+    root = etree.fromstring(node.hypervisor.observe(VM_ID).xml)
+    (driver,) = root.findall("devices/disk/driver")
+    assert driver.get("cache") == "writeback"
+    assert driver.get("error_policy") == "enospace"
+    assert driver.get("rerror_policy") == "stop"
+    assert driver.get("discard") == "ignore"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"path": "/dev/ovirt-local/x"}, id="path"),
+        pytest.param({"format": "raw"}, id="format"),
+        pytest.param({"shared": "shared"}, id="shared"),
+        pytest.param({"cache": "unsafe"}, id="unsafe-cache"),
+        pytest.param({"cache": ["none"]}, id="list"),
+        pytest.param({"propagateErrors": "never"}, id="errors"),
+        pytest.param({"discard": "perhaps"}, id="discard"),
+    ],
+)
+def test_edit_of_a_disk_that_does_not_count_is_refused(
+    node: OneNode, changes: dict[str, object]
+) -> None:
+    _change(node, **changes)
+    job = node.do("start", StartVm())
+    assert job.error is not None
+    assert job.error.code == "hook_edit_refused"
+    assert "50_fake" in job.error.message
+    assert "create" not in node.hypervisor.calls
+
+
+def test_hook_of_a_disk_forbids_the_start(node: OneNode) -> None:
+    def refuse(point: HookPoint, text: str) -> str:
+        raise HookFailed(f"{point}: 50_a: the tape is not there")
+
+    node.hooks.on_edit = refuse
+    job = node.do("start", StartVm())
+    assert job.error is not None
+    assert (job.state, job.error.code) == (JobState.FAILED, "hook_failed")
+    assert node.run.state is VmState.DOWN
