@@ -117,6 +117,7 @@ def files(lab: layout.Layout, place: layout.Place) -> dict[str, str]:
         "/etc/libvirt/qemu.conf": _QEMU_CONF,
         "/etc/libvirt/qemu-sanlock.conf": _QEMU_SANLOCK_CONF,
         "/etc/group": Path("/etc/group").read_text() + _STORAGE_GROUP,
+        "/etc/passwd": Path("/etc/passwd").read_text() + _STORAGE_USER,
     }
 
 
@@ -325,6 +326,7 @@ _QEMU_CONF = textwrap.dedent("""\
     """)
 # QEMU's user opens what the storage user made, in oVirt's group.
 _STORAGE_GROUP = "skerry-storage:x:36:libvirt-qemu\n"
+_STORAGE_USER = "skerry-storage:*:36:36::/nonexistent:/usr/sbin/nologin\n"
 _QEMU_SANLOCK_CONF = textwrap.dedent("""\
     auto_disk_leases = 0
     require_lease_for_disks = 0

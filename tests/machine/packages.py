@@ -61,6 +61,8 @@ PACKAGES: Final[tuple[Package, ...]] = (
         "lets libvirt hold the leases of VMs",
         trixie="libvirt-daemon-plugin-sanlock",
     ),
+    Package("lab", "sudo", "lets hooks do as root what their rules say"),
+    Package("lab", "ethtool", "what a sample of hooks sets cards with"),
     Package("lab", "libfaketime", "makes sanlock's minutes seconds"),
     Package("lab", "libfuse3-dev", "builds each host's mirror of the shared folder"),
     Package("lab", "avahi-daemon", "nodes and aggregators find each other"),
