@@ -43,6 +43,7 @@ class Config:
     )
     hook_user: str = option("36:36", "uid:gid", "who runs them, with sudo's rules")
     hook_timeouts: str = option("", "point=s,…", "other times than a point gives them")
+    hook_memory_mib: int = option(512, "MiB", "what a script may use, with its own")
     hook_cgroup: str = option("skerry-hooks", "name", "of the cgroup they run in")
     emulation: str = option("auto", "auto|always", "always: never use KVM")
     kvm_probe_kernel: str = option("", "path", "what KVM is tried with; empty: /boot")

@@ -40,6 +40,7 @@ from node.model.hooks import (
 )
 from node.model.options import BadOption
 from node.system.confined import Bounds, Confinement, Ended, User
+from node.units import MiB
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ _RUN: Final = "run-"
 STOPS: Final = 2  # the status after which no more scripts run
 # A domain's XML has some 20 KiB.
 PAYLOAD_MAX: Final = 8 * 1024 * 1024
+# Of a script and all that it starts: an interpreter has some 30 MiB.
+MEMORY_BYTES: Final = 512 * MiB
 _LOGGED_MAX: Final = 40  # lines of what one script says
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Where `hooking` lies beside the product, and the names of VDSM's that scripts import.
@@ -116,6 +119,7 @@ class Runner:
         confinement: Confine,
         user: User | None,
         timeouts_s: Mapping[str, float] | None = None,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         """`points` by name; `roots` returns the folders of hooks as they are now.
 
@@ -129,6 +133,7 @@ class Runner:
         self._confinement = confinement
         self._user = user if os.geteuid() == 0 else None
         self._timeouts_s = timeouts_s or {}
+        self._memory_bytes = memory_bytes
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -230,7 +235,7 @@ class Runner:
     def _run_one(
         self, occasion: Occasion, script: Found, file: Path, folder: Path
     ) -> HookRun:
-        bounds = Bounds(self.timeout_s(occasion.point))
+        bounds = Bounds(self.timeout_s(occasion.point), self._memory_bytes)
         env = self._environment(occasion, file, folder)
         try:
             ended = self._confinement.run([str(script.path)], env, bounds, str(folder))

@@ -8,6 +8,7 @@ from node.hooks import installing, runner
 from node.hooks.points import POINTS
 from node.hooks.runner import Runner
 from node.model.options import BadOption
+from node.units import MiB
 
 # Bundles are installed there, below the state folder.
 BUNDLES: Final = "hooks"
@@ -27,6 +28,7 @@ def make(config: Config, *, is_root: bool = False) -> Runner:
         runner.confine(config.hook_cgroup, user),
         user,
         runner.timeouts(config.hook_timeouts, POINTS),
+        config.hook_memory_mib * MiB,
     )
 
 

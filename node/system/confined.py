@@ -17,7 +17,6 @@ from typing import Final
 
 from node.system import cgroups, command
 from node.system.cgroups import Caps, Group, NoGroups
-from node.units import MiB
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class User:
 @dataclass(frozen=True, slots=True)
 class Bounds:
     timeout_s: float
-    memory_bytes: int = 512 * MiB  # of all its processes; of each, without cgroups
+    memory_bytes: int  # of all its processes; of each, without cgroups
     processes: int = 256
     output_bytes: int = 16 * 1024  # what is kept of its standard error
 
