@@ -253,16 +253,20 @@ class CenterHooks:
     def _attempt(self, deed: Deed, point: str, ending: Ending | None = None) -> Outcome:
         """Run the scripts of a point; HooksBroken, HooksStopping."""
         payload = deeds.payload(deed, point, ending)
+        self._check_going()
         try:
             outcome = self._runner.attempt(
                 Occasion(point, payload, vm_id=deed.vm_id or "")
             )
         except OSError as error:
             raise HooksBroken(f"scripts of {point} cannot be run: {error}") from error
-        if self._is_stopping.is_set():  # it was ended with us: it has not spoken
-            raise HooksStopping("the aggregator stops")
+        self._check_going()  # or it was ended with us, and has not spoken
         self._note(deed, point, outcome)
         return outcome
+
+    def _check_going(self) -> None:
+        if self._is_stopping.is_set():
+            raise HooksStopping("the aggregator stops")
 
     def _note(self, deed: Deed, point: str, outcome: Outcome) -> None:
         """Keep as events what scripts said, and which failed or did not run."""
