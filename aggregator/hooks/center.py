@@ -125,9 +125,10 @@ class CenterHooks:
 
         Asked again before they have answered, it is the same question.
         """
-        deed = deeds.of_order(entry, view)
-        if deed is None or not self._has_scripts(deed):
+        action = points.action_of(entry.order.verb)
+        if action is None or not self._has_scripts(action):
             return False
+        deed = deeds.of_order(entry, action, view)
         with self._lock:
             if deed.deed_id in self._asking:
                 return True
@@ -163,7 +164,7 @@ class CenterHooks:
             *(self._new_id(), action, action, node, None, user, correlation_id, now),
             is_order=False,
         )
-        if not self._has_scripts(deed):
+        if not self._has_scripts(action):
             yield
             return
         with self._lock:
@@ -204,8 +205,8 @@ class CenterHooks:
             except Unavailable as error:
                 log.warning("scripts are told later: %s", error)
 
-    def _has_scripts(self, deed: Deed) -> bool:
-        return any(map(self._runner.has_scripts, points.all_of(deed.action)))
+    def _has_scripts(self, action: str) -> bool:
+        return any(map(self._runner.has_scripts, points.all_of(action)))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

@@ -18,7 +18,6 @@ from aggregator.control import actions
 from aggregator.control.actions import Action, StorageAction
 from aggregator.control.order import Entry
 from aggregator.federation.view import View
-from aggregator.hooks import points
 from node import wire
 from node.model.feed import Kind
 from node.model.ids import CorrelationId, DiskId, NodeId, VmId
@@ -76,24 +75,20 @@ class Ending:
     node: Object | None = None  # which did it, where another one may have
 
 
-def of_order(entry: Entry, view: View) -> Deed | None:
-    """Return what an order is about to do; None: scripts are not asked about that."""
-    order, action = entry.order, entry.action
-    name = points.action_of(order.verb)
-    if name is None:
-        return None
-    about = _object(entry)
+def of_order(entry: Entry, action: str, view: View) -> Deed:
+    """Return what an order is about to do, which is one of the actions."""
+    order, about = entry.order, _object(entry)
     return Deed(
         order.order_id,
-        name,
+        action,
         order.verb,
         about,
-        node(view, action.node_id),
+        node(view, entry.action.node_id),
         order.user,
         order.correlation_id,
         order.created_at,
         True,
-        _request(action),
+        _request(entry.action),
         _document(view, about),
     )
 
