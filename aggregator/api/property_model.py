@@ -12,13 +12,16 @@ class DeclaredProperties:
 
 @dataclass(frozen=True, slots=True)
 class DeclareProperty:
-    """Declared again, it has the newer pattern; VMs keep the values they have."""
+    """Declared again, it has the newer pattern; VMs keep the values they have.
+
+    None: as it was declared before.
+    """
 
     level: Level
     name: str
     pattern: str
-    help: str = ""
-    needs_hook: str = ""  # POINT/SCRIPT that nodes must have; empty: none
+    help: str | None = None
+    needs_hook: str | None = None  # POINT/SCRIPT that nodes must have; empty: none
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,10 @@ def property_list(context: Context) -> None:
 @click.argument("name")
 @click.argument("pattern")
 @level_option
-@click.option("--help-text", default="", help="What people read who give it a value.")
+@click.option("--help-text", help="What people read who give it a value.")
 @click.option(
     "--needs-hook",
     metavar="POINT/SCRIPT",
-    default="",
     help="Place VMs that have it only where this script is.",
 )
 @pass_context
@@ -50,12 +49,13 @@ def property_declare(
     name: str,
     pattern: str,
     level: str,
-    help_text: str,
-    needs_hook: str,
+    help_text: str | None,
+    needs_hook: str | None,
 ) -> None:
     """Let VMs have a property NAME, whose values match PATTERN from end to end.
 
-    A property that is there already gets the new pattern; VMs keep their values.
+    A property that is there already gets the new pattern, and what else is named; VMs
+    keep their values.
     """
     words = (Level(level), name, pattern, help_text, needs_hook)
     request = model.DeclareProperty(*words)

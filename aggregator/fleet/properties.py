@@ -52,16 +52,22 @@ class Properties:
         level: Level,
         name: str,
         pattern: str,
-        help: str = "",
-        needs_hook: str = "",
+        help: str | None = None,
+        needs_hook: str | None = None,
     ) -> Declaration:
         """Declare a property, or declare it anew; VMs keep the values that they have.
 
-        BadProperty, BadPattern, BadHelp, BadNeededHook, PropertyPredefined.
+        None: as it was declared before. BadProperty, BadPattern, BadHelp,
+        BadNeededHook, PropertyPredefined.
         """
-        wanted = Declaration(level, name, pattern, help, needs_hook=needs_hook)
+        known = self.now().get((level, name))
+        _check_own(known)
+        before = known or Declaration(level, name, pattern)
+        wanted = Declaration(
+            *(level, name, pattern, before.help if help is None else help),
+            needs_hook=before.needs_hook if needs_hook is None else needs_hook,
+        )
         policy.check_declaration(wanted)
-        _check_own(self.now().get((level, name)))
         self._records.put(_record(level, name), wire.to_json(wanted))
         return wanted
 

@@ -99,3 +99,13 @@ def test_remove_names_the_vms_that_have_it(
     )
     with pytest.raises(PropertyInUse, match=told):
         declared.remove(say(VIEW, 1, *vms), Level.VM, "pincpu")
+
+
+def test_declared_again_it_keeps_what_is_not_named(database: db.Database) -> None:
+    known = Properties(database)
+    first = known.declare(
+        Level.VM, "rack", "^a$", "Where it is", "before_vm_start/50_rack"
+    )
+    again = known.declare(Level.VM, "rack", "^b$")
+    assert again == replace(first, pattern="^b$")
+    assert known.declare(Level.VM, "rack", "^b$", "", "").needs_hook == ""
