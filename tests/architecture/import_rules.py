@@ -141,6 +141,7 @@ STANDARD_LIBRARY_ONLY: Final = {
     ),
     "node.storage.process.file_operations": (
         "node.storage.domains",
+        "node.storage.process.removing",
         "node.storage.process.syncing",
         "node.storage.formats.qcow2",
         "node.errors",

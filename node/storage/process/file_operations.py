@@ -12,7 +12,6 @@ import contextlib
 import errno
 import mmap
 import os
-import shutil
 import stat as modes
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from typing import Any, Final
 from node.errors import Conflict, Denied, Error, Failed, Invalid, NotFound, Unavailable
 from node.storage.domains import Done, Entry, FileKind, Space
 from node.storage.formats import qcow2
-from node.storage.process import syncing
+from node.storage.process import removing, syncing
 
 # oVirt's: an image that is being deleted is renamed to this and its name.
 REMOVE_PREFIX: Final = "_remove_me_"
@@ -196,7 +195,7 @@ def remove(root: str, path: str) -> Done:
             if is_done_before:
                 pass
             elif modes.S_ISDIR(_status(folder, name).st_mode):
-                os.rmdir(name, dir_fd=folder)
+                removing.remove_folder(folder, name)
             else:
                 os.unlink(name, dir_fd=folder)
             syncing.sync_folder(folder)
@@ -213,7 +212,7 @@ def remove_tree(root: str, path: str) -> Done:
     with _parent(root, path) as (folder, name):
         is_done_before = not _is_there(folder, name)
         if not is_done_before:
-            shutil.rmtree(name, dir_fd=folder)
+            removing.remove_tree(folder, name)
         syncing.sync_folder(folder)
     return Done(is_done_before)
 

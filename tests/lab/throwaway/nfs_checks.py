@@ -16,13 +16,16 @@ from node.model.storage_requests import (
     BecomeSpm,
     RemoveStorageDomain,
 )
+from node.storage.process import removing
 from tests.lab.throwaway import scene
-from tests.lab.throwaway.node import Node, wait_until
+from tests.lab.throwaway.node import WAIT_S, Node, wait_until
 from tests.lab.throwaway.server import Server
 
 # Of the agent's own threads; what waits for the server takes 10 s at least. It is the
 # middle one of many answers: a busy machine lets any of them stand still for a while.
 ANSWER_S = 2.0
+# Shorter and longer than a removal waits.
+READ_BRIEFLY_S, READ_LONG_S = removing.HELD_S / 3, 2 * removing.HELD_S
 
 
 def mount_options(target: Path) -> set[str]:
@@ -95,6 +98,27 @@ def test_disks_are_made_and_removed_where_root_is_nobody(
     node.done(storage.storage_domain_remove(key, request))
     assert list((server.folder / Path(connection.path).name).iterdir()) == []
     assert not Path(node.reach.place(connection)).is_mount()
+
+
+def test_disk_is_removed_when_who_looked_into_it_has_ended(
+    server: Server, node: Node, pool: PoolId
+) -> None:
+    storage = node.storage
+    connection = scene.nfs(server, "4.2")
+    key = scene.make_domain(node, connection)
+    node.done(storage.storage_domain_attach(key, AttachStorageDomain(pool)))
+    node.done(storage.storage_domain_activate(key, ActOnStorageDomain()))
+    brief, long = (scene.make_disk(node, key) for _ in range(2))
+    images = server.folder / Path(connection.path).name / key / "images"
+    assert len(list(images.iterdir())) == 2
+    with scene.reader(scene.leaf(node, key, brief), READ_BRIEFLY_S):
+        node.done(storage.disk_delete(brief, ActOnDisk()))
+    with scene.reader(scene.leaf(node, key, long), READ_LONG_S):
+        job = node.jobs.get(storage.disk_delete(long, ActOnDisk()).job_id, WAIT_S)
+        assert job.error is not None
+        assert job.error.code == "file_held"
+        assert ".nfs" in job.error.message
+    wait_until(lambda: list(images.iterdir()) == [], "what was left is removed")
 
 
 @pytest.mark.parametrize("manner", ["silent", "stopped"])

@@ -4,6 +4,8 @@ The pool's master lies on sectors of 4 KiB, and what a test needs besides it mak
 anew, so that none depends on another.
 """
 
+import contextlib
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 SIZE = 4 * MiB
 WRITE = ("-c", "write -P 5 1M 64k")
 READ = ("-c", "read -P 5 1M 64k")
+QEMU_USER = ("--reuid=libvirt-qemu", "--regid=kvm", "--init-groups")
 
 # Either has the verbs of storage. A host is loaded by who has one: it costs seconds.
 Asked: TypeAlias = "Node | Host"
@@ -129,8 +132,20 @@ def leaf(node: Node, where: StorageDomainId, disk_id: DiskId) -> str:
 
 def as_qemu(*words: str) -> None:
     """Run a program as libvirt runs QEMU."""
-    user = ("--reuid=libvirt-qemu", "--regid=kvm", "--init-groups")
-    servers.run("setpriv", *user, *words)
+    servers.run("setpriv", *QEMU_USER, *words)
+
+
+@contextlib.contextmanager
+def reader(path: str, seconds: float) -> Iterator[None]:
+    """Let another program have a file open for a while."""
+    words = ("sh", "-c", 'exec <"$0"; echo open; exec sleep "$1"', path, f"{seconds}")
+    with subprocess.Popen(
+        ["setpriv", *QEMU_USER, *words], stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "open\n"
+        yield
+        program.kill()
 
 
 def check_disks(node: Node, where: StorageDomainId) -> None:
