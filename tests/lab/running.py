@@ -33,7 +33,8 @@ from tests.lab import (
 
 log = logging.getLogger(__name__)
 
-READY_TIMEOUT_S = 30.0  # about 1 s; the first libvirtd of a machine probes QEMU
+# About 1 s, on a machine that is not busy; its first libvirtd probes QEMU.
+READY_TIMEOUT_S = 60.0
 _KILL_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0  # for a service to end by itself before it is killed
 _INIT = Path(__file__).with_name("init.py")
@@ -144,11 +145,18 @@ class Member:
                     remedy="read the log; then: python -m tests.lab up",
                     log=self.console,
                 )
-        if not polling.until(lambda: not self._late(), READY_TIMEOUT_S):
+        late: list[str] | None = None
+
+        def is_ready() -> bool:
+            nonlocal late
             late = self._late()
+            return late == []
+
+        if not polling.until(is_ready, READY_TIMEOUT_S):
             raise errors.TimedOut(
                 self.name,
-                f"{', '.join(late)} not up after {READY_TIMEOUT_S:.0f} s",
+                f"{', '.join(late or ['its PID 1'])} not up after "
+                f"{READY_TIMEOUT_S:.0f} s",
                 remedy="read the log; then: python -m tests.lab up",
                 log=self.log_path(late[0]) if late else self.console,
             )
@@ -325,8 +333,14 @@ class Member:
             log=self.log_path(name),
         )
 
-    def _late(self) -> list[str]:
-        return [state.name for state in self.services() if not state.is_ready]
+    def _late(self) -> list[str] | None:
+        """Return the services that are not up; None: PID 1 cannot tell yet."""
+        try:
+            states = self.services()
+        except errors.NotRunning:
+            self._living()  # it listens after it has mounted its world
+            return None
+        return [state.name for state in states if not state.is_ready]
 
 
 def _tail(path: Path, lines: int) -> str:

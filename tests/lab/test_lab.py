@@ -16,6 +16,7 @@ import pytest
 
 from tests.lab import (
     Lab,
+    control,
     errors,
     layout,
     polling,
@@ -542,6 +543,37 @@ class TestSecondLab:
             next(line for line in process.stderr if after in line)
             process.kill()
         second = Lab.up(1, 0, settings)
+        assert said(second.member("h1"), "virsh", "list", "--name") == ""
+
+    def test_up_waits_for_a_pid_1_that_a_killed_up_began(
+        self,
+        environment: dict[str, str],
+        settings: layout.Settings,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        record = settings.directory / "members/h1/pid.json"
+        with self.start(environment) as process:
+            assert process.stderr is not None
+            next(line for line in process.stderr if "h1 boots" in line)
+            assert polling.until(record.exists, 10.0, 0.001)
+            first = processes.read_record(record)
+            assert first is not None
+            processes.send(first, signal.SIGSTOP)  # long before it listens
+            process.kill()
+        really, deaf = control.states, []
+
+        def states(path: Path) -> list[control.State]:
+            try:
+                return really(path)
+            except errors.NotRunning:
+                deaf.append(path)
+                processes.send(first, signal.SIGCONT)
+                raise
+
+        monkeypatch.setattr(control, "states", states)
+        second = Lab.up(1, 0, settings)
+        assert deaf != []
+        assert processes.is_alive(first)
         assert said(second.member("h1"), "virsh", "list", "--name") == ""
 
     def test_up_names_the_log_when_pid_1_dies_and_then_succeeds(

@@ -47,6 +47,7 @@ def ensure(lab: layout.Layout) -> None:
         return
     directory.mkdir(exist_ok=True)
     (directory / RECORD).unlink(missing_ok=True)
+    cgroups.destroy(lab.prefix, _MEMBER)  # who has started one may have been killed
     cgroups.create(lab.prefix, _MEMBER)
     argv = [
         *cgroups.joining_again(lab.prefix, _MEMBER),
