@@ -119,7 +119,9 @@ def detach(argv: abc.Sequence[str], *, output: int, keep: abc.Sequence[int]) -> 
 
 def _abandon(process: subprocess.Popen[str]) -> tuple[str, str]:
     """Kill the command's group and return what it said so far."""
-    os.killpg(process.pid, signal.SIGKILL)
+    # It may have ended just now, and been waited for.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     try:
         return process.communicate(timeout=_DRAIN_S)
     except subprocess.TimeoutExpired:

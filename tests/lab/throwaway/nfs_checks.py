@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.model.ids import PoolId
+from node.model.ids import PoolId, StorageDomainId
 from node.model.storage import Allocation, DiskFormat, DomainState
 from node.model.storage_requests import (
     ActOnDisk,
@@ -92,10 +92,7 @@ def test_disks_are_made_and_removed_where_root_is_nobody(
     node.done(storage.storage_domain_attach(key, AttachStorageDomain(pool)))
     node.done(storage.storage_domain_activate(key, ActOnStorageDomain()))
     scene.check_disks(node, key)
-    node.done(storage.storage_domain_maintain(key, ActOnStorageDomain()))
-    node.done(storage.storage_domain_detach(key, ActOnStorageDomain()))
-    request = RemoveStorageDomain(is_formatted=True)
-    node.done(storage.storage_domain_remove(key, request))
+    take_away(node, key)
     assert list((server.folder / Path(connection.path).name).iterdir()) == []
     assert not Path(node.reach.place(connection)).is_mount()
 
@@ -119,6 +116,7 @@ def test_disk_is_removed_when_who_looked_into_it_has_ended(
         assert job.error.code == "file_held"
         assert ".nfs" in job.error.message
     wait_until(lambda: list(images.iterdir()) == [], "what was left is removed")
+    take_away(node, key)
 
 
 @pytest.mark.parametrize("manner", ["silent", "stopped"])
@@ -160,6 +158,15 @@ def test_dead_server_disturbs_nothing_else_and_heals(
     print(f"{len(answers_s)} answers, the slowest after {max(answers_s):.1f} s")
     print(f"{manner}: told {told_s:.1f}, lost {lost_s:.1f}, healed {healed_s:.1f} s")
     print(reason.fields["detail"])
+
+
+def take_away(node: Node, key: StorageDomainId) -> None:
+    """Destroy a storage domain of the pool, so that no other test is disturbed."""
+    storage = node.storage
+    node.done(storage.storage_domain_maintain(key, ActOnStorageDomain()))
+    node.done(storage.storage_domain_detach(key, ActOnStorageDomain()))
+    request = RemoveStorageDomain(is_formatted=True)
+    node.done(storage.storage_domain_remove(key, request))
 
 
 def answer_s(node: Node) -> float:
