@@ -11,7 +11,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Debian's own: the bindings that only Debian has are built for this one.
 python := /usr/bin/python3
 venv := .venv/bin
-sources := $(wildcard node aggregator tests hooks/hooking.py)
+sources := $(wildcard node aggregator tests hooks/hooking.py image-build/imagebuild)
+imagebuild := PYTHONPATH=image-build $(venv)/python -m imagebuild
 
 # Workers of pytest-xdist, for two processors: unit tests wait for threads, the others
 # for daemons, guests and dates. In the lab any worker takes any test, when it has ended
@@ -48,6 +49,8 @@ test: machine-test ## everything that CI checks (root)
 	@$(MAKE) test-fast
 	@$(MAKE) test-real
 	@$(MAKE) test-lab
+	@$(MAKE) image
+	@$(MAKE) test-boot
 
 .PHONY: test-fast
 test-fast: .venv/made-of ## unit tests, contracts on the fakes, architecture: no root, no daemon
@@ -67,6 +70,22 @@ test-lab: .venv/made-of ## several real hosts on this machine (root)
 .PHONY: test-nfs
 test-nfs: machine-test ## all checks of storage on kernel NFS and after power cuts, in VMs: an hour (root)
 	$(call phase,kernel NFS,SKERRY_ALL_NFS=1 $(venv)/pytest -q tests/lab/throwaway)
+
+.PHONY: test-boot
+test-boot: .venv/made-of ## boot the image that `make image` built: CD on BIOS, USB on UEFI (root)
+	$(call phase,boots,$(venv)/pytest -q -rP tests/image)
+
+.PHONY: test-image
+test-image: image ## boot the image every way, and build it twice (root)
+	$(call phase,all boots,SKERRY_ALL_BOOTS=1 $(venv)/pytest -q -rP tests/image)
+
+.PHONY: image
+image: machine-image ## build the node image, build/image/skerry-*.img (root)
+	$(call phase,image,$(imagebuild) build)
+
+.PHONY: image-lock
+image-lock: machine-image ## take the newest versions of the image's packages (root)
+	$(imagebuild) lock
 
 .PHONY: lint
 lint: .venv/made-of ## ruff, mypy --strict, and the architecture's rules

@@ -68,8 +68,10 @@ def load(path: Path = DEFAULT_PATH, kernel_arguments: str = "") -> Config:
     settings = dict(parser["node"]) if "node" in parser else {}
     for word in kernel_arguments.split():
         name, is_set, value = word.partition("=")
-        if is_set and name.startswith(KERNEL_PREFIX):
-            settings[name.removeprefix(KERNEL_PREFIX)] = value
+        option_name = name.removeprefix(KERNEL_PREFIX)
+        # What has a second dot is said to the initrd: skerry.boot.medium=…
+        if is_set and option_name != name and "." not in option_name:
+            settings[option_name] = value
     return options.read(Config, settings)
 
 

@@ -34,17 +34,20 @@ _VENV: Final = ("venv", venv.make)
 _BROWSER: Final = ("browser", browser.fetch)
 
 PURPOSES: Final = {
-    "demo": Purpose("what `make demo` needs", ("build", "lab"), (_VENV, _BROWSER)),
+    "demo": Purpose(
+        "what `make demo` needs", ("build", "boot", "lab"), (_VENV, _BROWSER)
+    ),
     "lab": Purpose(
         "what the lab needs (python -m tests.lab)",
-        ("build", "lab"),
+        ("build", "boot", "lab"),
         (_VENV, _BROWSER),
     ),
     "test": Purpose(
         "what `make test` needs",
-        ("build", "lab", "test", "database"),
+        ("build", "boot", "lab", "image", "test", "database"),
         (_VENV, _BROWSER),
     ),
+    "image": Purpose("what `make image` needs", ("build", "boot", "image"), (_VENV,)),
     "venv": Purpose("the virtual environment .venv", ("build",), (_VENV,)),
     "browser": Purpose("the dashboard's browser libraries", (), (_BROWSER,)),
 }

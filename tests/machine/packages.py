@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Use = Literal["build", "lab", "test", "database", "npm"]
+Use = Literal["build", "boot", "lab", "image", "test", "database", "npm"]
 Release = Literal["bookworm", "trixie"]
 
 # VERSION_CODENAME in /etc/os-release of each release that we know.
@@ -46,6 +46,9 @@ PACKAGES: Final[tuple[Package, ...]] = (
     Package("build", "libssl-dev", "builds pycurl for oVirt's client"),
     Package("build", "libxml2-dev", "builds oVirt's client"),
     Package("build", "python3-sanlock", "sanlock's binding, on no registry"),
+    # What both the lab's guest and the image are made with.
+    Package("boot", "kmod", "finds kernel modules, and what they need"),
+    Package("boot", "mtools", "fills disks without a mount"),
     # What a host of the lab runs.
     Package("lab", "libvirt-daemon-system", "drives the guests"),
     Package("lab", "libvirt-daemon", "drives the guests"),
@@ -76,10 +79,8 @@ PACKAGES: Final[tuple[Package, ...]] = (
     Package("lab", "curl", "talks to the interfaces by hand"),
     # What the lab's guest is built with.
     Package("lab", "busybox-static", "all programs of the guest"),
-    Package("lab", "kmod", "finds the kernel modules of the guest"),
     Package("lab", "syslinux", "boots the guest's disk"),
     Package("lab", "syslinux-common", "boots the guest's disk"),
-    Package("lab", "mtools", "fills the guest's disk without a mount"),
     Package("lab", "dosfstools", "formats the guest's disk"),
     # What the throw-away VM with Debian's own kernel runs.
     Package("lab", "virtiofsd", "shares the root with the VM", on_bookworm=False),
@@ -88,6 +89,15 @@ PACKAGES: Final[tuple[Package, ...]] = (
     Package("lab", "rpcbind", "NFS 3 asks it for ports"),
     Package("lab", "nftables", "lets the VM's NFS server fall silent"),
     Package("lab", "dmsetup", "lets the power of the VM's disk fail"),
+    # What the node image is built with.
+    Package("image", "mmdebstrap", "installs the image's packages into a folder"),
+    Package("image", "debian-archive-keyring", "says which packages are Debian's"),
+    Package("image", "dpkg-dev", "lists the image's packages for apt"),
+    Package("image", "cpio", "packs the initrd"),
+    Package("image", "squashfs-tools", "compresses the root"),
+    Package("image", "xz-utils", "unpacks kernel modules"),
+    Package("image", "grub-common", "makes the boot menu"),
+    Package("image", "xorriso", "makes the one file of it all"),
     # What only tests use.
     Package("test", "bindfs", "stands for a storage that hangs"),
     Package("test", "chromium", "looks at the dashboard as a person does"),
