@@ -226,7 +226,9 @@ class Seat:
     def resting(self) -> Mapping[str, StorageDomainDocument]:
         """Return the documents of storage domains in maintenance."""
         with self._lock:
-            return dict(self._resting)
+            noted = dict(self._resting)
+        # One that was detached meanwhile is no longer ours to tell of.
+        return {key: each for key, each in noted.items() if self.has(key)}
 
     def host_id(self, storage_domain_id: str) -> int | None:
         return self._host_ids.get(storage_domain_id)

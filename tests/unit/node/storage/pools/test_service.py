@@ -425,6 +425,19 @@ def test_storage_domain_is_detached_and_destroyed(nodes: Nodes, both: Node) -> N
     assert code_of(caught) == "storage_domain_unknown"
 
 
+def test_storage_domain_that_is_gone_is_not_told_by_its_old_pool(both: Node) -> None:
+    storage = both.storage
+    both.done(storage.storage_domain_maintain(BETA, ActOnStorageDomain()))
+    # The pool's own thread is late: it has not looked at its new map yet.
+    with storage.roster.seat(POOL)._following:
+        both.done(storage.storage_domain_detach(BETA, ActOnStorageDomain()))
+        assert both.domain(BETA).state is DomainState.UNATTACHED
+        both.done(storage.storage_domain_remove(BETA, RemoveStorageDomain()))
+        with pytest.raises(Error) as caught:
+            both.domain(BETA)
+    assert code_of(caught) == "storage_domain_unknown"
+
+
 def test_storage_domain_in_use_by_a_guest_does_not_rest(both: Node) -> None:
     both.uses[DISK] = Use(VM, BETA)
     job = both.storage.storage_domain_maintain(BETA, ActOnStorageDomain())
