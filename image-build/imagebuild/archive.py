@@ -85,13 +85,13 @@ def resolve(recipe: Recipe, mirror: Mirror, folder: Path, day: date) -> Lock:
     wanted = programs.run(
         [*ask, "?essential", *recipe.packages], environment=environment
     )
-    packages = list(_packages(wanted, mirror))
+    packages = list(parse_uris(wanted, mirror))
     for each in recipe.unpacked:
         told = programs.run(
             ["apt-get", "--quiet=2", "--print-uris", "download", each.package],
             environment=environment,
         )
-        packages += _packages(told, mirror)
+        packages += parse_uris(told, mirror)
     bad = sorted({p.name for p in packages[: wanted.count("\n")]} & recipe.excluded)
     if bad:
         raise Failed(f"excluded, but needed by others: {', '.join(bad)}")
@@ -167,7 +167,7 @@ def _archive(suite: str) -> str:
     return "debian-security" if suite.endswith(_SECURITY) else "debian"
 
 
-def _packages(told: str, mirror: Mirror) -> Iterable[Package]:
+def parse_uris(told: str, mirror: Mirror) -> Iterable[Package]:
     """Yield what apt would fetch, as it prints it."""
     for url, file, size, digest in _LINE.findall(told):
         name, version, _ = file.split("_")

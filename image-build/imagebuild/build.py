@@ -3,7 +3,8 @@
 CACHE/debs/<sha256>.deb        what was fetched, by the lock's checksums
      /roots/<key>/             packages installed, before anything of ours
 build/image/root/              what becomes the image, pruned
-           /initrd.img, root.img, vmlinuz, skerry-<version>.img, manifest.json
+           /initrd.img, root.img, vmlinuz, skerry-<version>.img
+               /manifest.json, manifest.txt, sbom.json
 """
 
 import hashlib
@@ -105,6 +106,10 @@ def make(places: Places, version: str, *, is_fast: bool = False) -> Path:
         initrd.make(wanted, root, loaders, out / "initrd.img", epoch_s)
     with _step("dropping what a node does not need"):
         owned = rootfs.owners(root)
+        terms = {
+            **manifest.licences(loaders, unpacked),
+            **manifest.licences(root, owned),
+        }
         _prune(wanted, root, owned)
         product.compile_all(root)
         _check_libraries(root)
@@ -117,13 +122,9 @@ def make(places: Places, version: str, *, is_fast: bool = False) -> Path:
         image = out / f"skerry-{version}.img"
         parts = hybrid.Parts(kernel, out / "initrd.img", out / "root.img", loaders)
         hybrid.make(wanted, parts, out / "hybrid", image, version, epoch_s)
-        manifest.write(
-            out / "manifest.json",
-            root,
-            owned,
-            locked,
-            [kernel, parts.initrd, parts.root, image],
-        )
+        built = {"kernel": kernel, "initrd": parts.initrd, "root": parts.root}
+        built["image"] = image
+        manifest.write(out, root, owned, terms, locked, built)
     print(f"{image}: {image.stat().st_size:,} bytes")
     if not is_fast:
         _check_size(image, SIZE_MAX)
