@@ -90,6 +90,7 @@ def make(
     words: list[str | Path] = [
         *("xorriso", "-as", "mkisofs", "-quiet", "-r", "-J", "-V", LABEL),
         *("-o", target, f"--modification-date={stamp}"),
+        *("--set_all_file_dates", stamp),
         *("-b", "boot/grub/eltorito.img", "-no-emul-boot"),
         *("-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info"),
         *("--grub2-mbr", modules / "boot_hybrid.img", "-partition_offset", "16"),
@@ -110,7 +111,17 @@ def _make_esp(loaders: Path, work: Path, epoch_s: int) -> Path:
         file.truncate(_ESP_BYTES)
     stamp = time.strftime("%Y%m%d", time.gmtime(epoch_s))
     environment = {"SOURCE_DATE_EPOCH": str(epoch_s)}
-    programs.run(["mformat", "-i", esp, "-N", stamp, "-v", _ESP_LABEL, "::"])
+    label: list[str | Path] = [
+        "mformat",
+        "-i",
+        esp,
+        "-N",
+        stamp,
+        "-v",
+        _ESP_LABEL,
+        "::",
+    ]
+    programs.run(label, environment=environment)
     folders = ("::/EFI", "::/EFI/BOOT", "::/EFI/debian", "::/boot", "::/boot/grub")
     programs.run(["mmd", "-i", esp, *folders], environment=environment)
     placed = {

@@ -91,7 +91,8 @@ def test_sbom_names_each_package_and_is_always_the_same() -> None:
 def test_licences_are_those_that_the_copyright_file_names(tmp_path: Path) -> None:
     folder = tmp_path / "usr/share/doc/acl"
     folder.mkdir(parents=True)
-    text = "Format: 1.0\n\nFiles: *\nLicense: MIT\n\nFiles: a\nLicense: GPL-2+\n text\nLicense: MIT\n"
+    paragraphs = ("Format: 1.0", "Files: *\nLicense: MIT", "License: GPL-2+\n text")
+    text = "\n\n".join([*paragraphs, "License: MIT"])
     (folder / "copyright").write_text(text)
     assert manifest.licences(tmp_path, ["acl", "gone"]) == {"acl": ("GPL-2+", "MIT")}
 
